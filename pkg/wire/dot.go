@@ -1,0 +1,379 @@
+package wire
+
+import (
+	"bytes"
+	"errors"
+	"io"
+
+	"mailx/pkg/mail"
+)
+
+// What a peer can do wrong inside of a dot block. The block has been read to its end when DotReader returns one of these.
+var (
+	ErrTooBig       = mail.Permanentf(3, 4, "Message too big")
+	ErrTextTooLong  = mail.Permanentf(6, 0, "Text line too long")
+	ErrBareInText   = mail.Permanentf(6, 11, "Bare CR or LF in the message")
+	ErrSmuggledText = mail.Permanentf(6, 11, "Bare LF beside a dot in the message")
+)
+
+// DefaultMaxText is what a text line may have, CRLF included: RFC 5321 §4.5.3.1.6 says 1000, senders in the wild say more.
+const DefaultMaxText = 4096
+
+// DotOptions bound a dot block. The zero value takes any size, DefaultMaxText, and refuses bare CR and LF.
+type DotOptions struct {
+	MaxSize int64 // octets on the wire without dot-stuffing and without the final dot line; 0 is no limit
+	MaxText int   // octets of one line with its CRLF; 0 is DefaultMaxText, <0 is no limit
+	// Repair turns a bare CR or bare LF into a line end instead of refusing the message. A bare LF beside a dot is refused
+	// all the same: that is how messages are smuggled (CVE-2023-51764).
+	Repair bool
+}
+
+// DotReader reads a dot block (RFC 5321 §4.5.2, RFC 1939 §3) and gives its text in local form: dot-stuffing undone, lines
+// ending in LF. The block ends at CRLF "." CRLF only (or "." CRLF at its very start).
+//
+// After the last octet Read returns io.EOF, or the *mail.Error that is the first thing wrong with the text. After such a
+// fault no more text is given, but the block is read to its end, so that the dialog stays in step.
+type DotReader struct {
+	c     *Conn
+	opt   DotOptions
+	state dotState
+	text  int   // octets of the current line so far
+	size  int64 // octets on the wire so far, unstuffed
+	lines int64
+	fault error
+	end   error // set once the block is over
+}
+
+type dotState uint8
+
+const (
+	atStart   dotState = iota // after CRLF or at the beginning of the block
+	inText                    // anywhere else in a line
+	afterCR                   // a CR that may become a line end
+	afterLF                   // after a bare LF (repair): like inText, but a dot is a fault
+	afterDot                  // "." at the start of a line
+	afterDotC                 // ".\r" at the start of a line
+)
+
+// DotReader starts reading a block. It must be read to its end (see Drain) before the next line.
+func (c *Conn) DotReader(o DotOptions) *DotReader {
+	if o.MaxText == 0 {
+		o.MaxText = DefaultMaxText
+	}
+	c.widen()
+	return &DotReader{c: c, opt: o}
+}
+
+// Size is the number of octets of text so far as they stood on the wire: each line end counts two.
+func (d *DotReader) Size() int64 { return d.size }
+
+// Drain reads what is left of the block and gives its verdict: nil, a *mail.Error, or the connection's error.
+func (d *DotReader) Drain() error {
+	var sink [4096]byte
+	for {
+		switch _, err := d.Read(sink[:]); {
+		case err == io.EOF:
+			return nil
+		case err != nil:
+			return err
+		}
+	}
+}
+
+// Read gives text in local form.
+func (d *DotReader) Read(p []byte) (n int, err error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
+	for n < len(p) && d.end == nil {
+		if !d.c.Pending() {
+			if n > 0 {
+				return n, nil
+			}
+			if err := d.c.fill(); err != nil {
+				return 0, d.broken(err)
+			}
+		}
+		n += d.step(p[n:])
+	}
+	if n == 0 {
+		return 0, d.end
+	}
+	return n, nil
+}
+
+func (d *DotReader) broken(err error) error {
+	if err == io.EOF {
+		err = io.ErrUnexpectedEOF
+	}
+	d.end = err
+	return err
+}
+
+// step consumes at least one octet of input and gives the number of octets put into p, which is not empty.
+func (d *DotReader) step(p []byte) int {
+	in := d.c.buf[d.c.r:d.c.w]
+	switch d.state {
+	case atStart:
+		if in[0] == '.' {
+			d.c.r++
+			d.state = afterDot
+			return 0
+		}
+		d.state = inText
+	case afterDot:
+		if in[0] == '\r' {
+			d.c.r++
+			d.state = afterDotC
+			return 0
+		}
+		if in[0] == '\n' {
+			d.fail(ErrSmuggledText)
+		}
+		d.state = inText // RFC 5321 §4.5.2: the dot was stuffing
+	case afterDotC:
+		return d.stepDotCR(in[0], p)
+	case afterCR:
+		return d.stepCR(in[0], p)
+	case afterLF:
+		if in[0] == '.' {
+			d.fail(ErrSmuggledText)
+		}
+		d.state = inText
+	}
+	return d.stepText(in, p)
+}
+
+// stepDotCR decides about ".\r" at the start of a line: with LF it ends the block.
+func (d *DotReader) stepDotCR(next byte, p []byte) int {
+	if next == '\n' {
+		d.c.r++
+		d.end = d.fault
+		if d.end == nil {
+			d.end = io.EOF
+		}
+		return 0
+	}
+	d.state = afterCR // the dot was stuffing, the CR is a bare one
+	return d.stepCR(next, p)
+}
+
+// stepCR decides about a CR: with LF it is a line end, else a bare CR.
+func (d *DotReader) stepCR(next byte, p []byte) int {
+	if next == '\n' {
+		d.c.r++
+		d.state = atStart
+		return d.endLine(p)
+	}
+	if !d.opt.Repair {
+		d.fail(ErrBareInText)
+	}
+	d.state = afterLF
+	return d.endLine(p)
+}
+
+func (d *DotReader) endLine(p []byte) int {
+	d.text, d.size = 0, d.size+2
+	d.check()
+	if d.fault != nil {
+		return 0
+	}
+	p[0] = '\n'
+	return 1
+}
+
+// stepText copies text up to the next CR or LF, and the line end too when it is whole.
+func (d *DotReader) stepText(in, p []byte) int {
+	in = in[:min(len(in), len(p))]
+	i := bytes.IndexByte(in, '\n')
+	if i < 0 {
+		i = len(in)
+	}
+	cr := bytes.IndexByte(in[:i], '\r')
+	if cr < 0 {
+		cr = i
+	}
+	n := d.give(p, in[:cr])
+	d.c.r += cr
+	switch {
+	case cr == len(in):
+		return n
+	case in[cr] == '\n':
+		return n + d.bareLF(p[n:])
+	case cr+1 < len(in) && in[cr+1] == '\n':
+		d.c.r += 2
+		d.state = atStart
+		return n + d.endLine(p[n:])
+	}
+	d.c.r++
+	d.state = afterCR
+	return n
+}
+
+func (d *DotReader) bareLF(p []byte) int {
+	d.c.r++
+	d.state = afterLF
+	if !d.opt.Repair {
+		d.fail(ErrBareInText)
+	}
+	return d.endLine(p)
+}
+
+func (d *DotReader) give(p, text []byte) int {
+	d.text += len(text)
+	d.size += int64(len(text))
+	if d.opt.MaxText > 0 && d.text+2 > d.opt.MaxText {
+		d.fail(ErrTextTooLong)
+	}
+	d.check()
+	if d.fault != nil {
+		return 0
+	}
+	return copy(p, text)
+}
+
+func (d *DotReader) check() {
+	if d.opt.MaxSize > 0 && d.size > d.opt.MaxSize {
+		d.fail(ErrTooBig)
+	}
+}
+
+// fail remembers the first fault; smuggling outranks the others, because it is what an admin wants to read in the log.
+func (d *DotReader) fail(err error) {
+	if d.fault == nil || err == ErrSmuggledText {
+		d.fault = err
+	}
+}
+
+// DotWriter sends text in local form as a dot block. LF and CRLF both become CRLF; a lone CR does too, so that none is ever
+// sent bare, unless KeepCR is set.
+type DotWriter struct {
+	c      *Conn
+	KeepCR bool // POP3: the octets of the mailbox as they are, so that sizes stay true
+	mid    bool // within a line
+	cr     bool // the last octet was a CR that has not been sent
+}
+
+// DotWriter starts a block; Close ends it.
+func (c *Conn) DotWriter() *DotWriter { return &DotWriter{c: c} }
+
+// Write takes any cut of the text.
+func (d *DotWriter) Write(p []byte) (int, error) {
+	for rest := p; len(rest) > 0; {
+		if d.cr {
+			rest = d.afterCR(rest)
+			continue
+		}
+		if !d.mid && rest[0] == '.' {
+			d.c.out = append(d.c.out, '.') // RFC 5321 §4.5.2
+		}
+		rest = d.line(rest)
+		if d.c.spill() != nil {
+			return 0, d.c.werr
+		}
+	}
+	return len(p), d.c.werr
+}
+
+// line sends up to the next line end and gives what is left.
+func (d *DotWriter) line(p []byte) []byte {
+	i := bytes.IndexByte(p, '\n')
+	if i < 0 {
+		i = len(p)
+	}
+	cr := bytes.IndexByte(p[:i], '\r')
+	switch {
+	case cr >= 0:
+		d.c.out = append(d.c.out, p[:cr]...)
+		d.mid, d.cr = d.mid || cr > 0, true
+		return p[cr+1:]
+	case i == len(p):
+		d.c.out = append(d.c.out, p...)
+		d.mid = true
+		return nil
+	}
+	d.c.out = append(append(d.c.out, p[:i]...), '\r', '\n')
+	d.mid = false
+	return p[i+1:]
+}
+
+// afterCR decides about a CR once the octet behind it is known.
+func (d *DotWriter) afterCR(p []byte) []byte {
+	d.cr = false
+	if p[0] == '\n' {
+		d.c.out = append(d.c.out, '\r', '\n')
+		d.mid = false
+		return p[1:]
+	}
+	d.loneCR()
+	return p
+}
+
+func (d *DotWriter) loneCR() {
+	if d.KeepCR {
+		d.c.out = append(d.c.out, '\r')
+		d.mid = true
+		return
+	}
+	d.c.out = append(d.c.out, '\r', '\n')
+	d.mid = false
+}
+
+// Close completes the last line and sends the final dot. It does not flush.
+func (d *DotWriter) Close() error {
+	if d.cr {
+		d.cr = false
+		d.loneCR()
+	}
+	if d.mid {
+		d.c.out = append(d.c.out, '\r', '\n')
+	}
+	d.c.out = append(d.c.out, ".\r\n"...)
+	return d.c.werr
+}
+
+// LocalForm gives text in local form from a reader of unknown line ends: CRLF and lone CR become LF. For what comes from
+// pipes and files; what comes from the wire has stricter readers.
+func LocalForm(r io.Reader) io.Reader { return &localForm{r: r} }
+
+type localForm struct {
+	r  io.Reader
+	cr bool // the last octet given was the LF of a CR
+}
+
+func (l *localForm) Read(p []byte) (int, error) {
+	for {
+		n, err := l.r.Read(p)
+		n = l.convert(p[:n])
+		if n > 0 || err != nil || len(p) == 0 {
+			return n, err
+		}
+	}
+}
+
+// convert works in place and gives the length of what is left.
+func (l *localForm) convert(p []byte) int {
+	if !l.cr && bytes.IndexByte(p, '\r') < 0 {
+		return len(p)
+	}
+	n := 0
+	for _, b := range p {
+		if b == '\n' && l.cr {
+			l.cr = false
+			continue
+		}
+		l.cr = b == '\r'
+		if l.cr {
+			b = '\n'
+		}
+		p[n] = b
+		n++
+	}
+	return n
+}
+
+// IsPeerFault reports an error that is the peer's mistake and leaves the dialog in step.
+func IsPeerFault(err error) bool {
+	var e *mail.Error
+	return errors.As(err, &e)
+}
