@@ -1,0 +1,173 @@
+package session
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Stdio makes a connection of standard input and output, for one session under a super-server (inetd, tcpserver, systemd
+// with Accept=yes) or at the end of a pipe (ssh, `sendmail -bs`).
+//
+// A socket on standard input is used directly, in both directions. The peer's address is the socket's, or what tcpserver
+// says in TCPREMOTEIP and TCPREMOTEPORT; a pipe without them has no address (RemoteAddr is nil). Deadlines work on sockets
+// and pipes; on terminals and files they are ignored.
+func Stdio(getenv func(string) string) (net.Conn, error) {
+	remote := remoteFromEnv(getenv)
+	if nc, ok, err := stdinSocket(); ok || err != nil {
+		if err == nil && remote != nil {
+			nc = &renamed{nc, remote}
+		}
+		return nc, err
+	}
+	return &stdio{in: pollable(0, "stdin"), out: pollable(1, "stdout"), remote: remote}, nil
+}
+
+func stdinSocket() (net.Conn, bool, error) {
+	if _, err := unix.GetsockoptInt(0, unix.SOL_SOCKET, unix.SO_TYPE); err != nil {
+		return nil, false, nil // not a socket
+	}
+	f := os.NewFile(0, "stdin")
+	nc, err := net.FileConn(f) // a duplicate: descriptor 0 stays open behind it
+	if err != nil {
+		return nil, false, fmt.Errorf("standard input: %w", err)
+	}
+	f.Close()
+	releaseStdout()
+	return nc, true, nil
+}
+
+// releaseStdout drops our second handle of the socket, so that closing the connection closes it. Descriptors 0 and 1 are
+// kept occupied, lest a message file becomes standard output.
+func releaseStdout() {
+	null, err := unix.Open("/dev/null", unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return
+	}
+	if null == 0 {
+		null, _ = unix.Dup(0)
+	}
+	if _, err := unix.GetsockoptInt(1, unix.SOL_SOCKET, unix.SO_TYPE); err == nil {
+		unix.Dup2(null, 1)
+	}
+	if null > 2 {
+		unix.Close(null)
+	}
+}
+
+// pollable makes a file that obeys deadlines if the descriptor is a pipe.
+func pollable(fd int, name string) *os.File {
+	var st unix.Stat_t
+	if unix.Fstat(fd, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFIFO {
+		unix.SetNonblock(fd, true)
+	}
+	return os.NewFile(uintptr(fd), name)
+}
+
+func remoteFromEnv(getenv func(string) string) net.Addr {
+	ip, err := netip.ParseAddr(getenv("TCPREMOTEIP"))
+	if err != nil {
+		return nil
+	}
+	port, _ := strconv.ParseUint(getenv("TCPREMOTEPORT"), 10, 16)
+	return net.TCPAddrFromAddrPort(netip.AddrPortFrom(ip.Unmap(), uint16(port)))
+}
+
+type renamed struct {
+	net.Conn
+	remote net.Addr
+}
+
+func (r *renamed) RemoteAddr() net.Addr { return r.remote }
+
+type stdio struct {
+	in, out *os.File
+	remote  net.Addr
+}
+
+func (s *stdio) Read(p []byte) (int, error)  { return s.in.Read(p) }
+func (s *stdio) Write(p []byte) (int, error) { return s.out.Write(p) }
+func (s *stdio) LocalAddr() net.Addr         { return nil }
+func (s *stdio) RemoteAddr() net.Addr        { return s.remote }
+
+// Close gives the pipes back as they came: their other users may not expect non-blocking ones.
+func (s *stdio) Close() error {
+	unix.SetNonblock(0, false)
+	unix.SetNonblock(1, false)
+	ierr := s.in.Close()
+	if err := s.out.Close(); err != nil {
+		return err
+	}
+	return ierr
+}
+
+func (s *stdio) SetReadDeadline(t time.Time) error { return ignoreNoDeadline(s.in.SetReadDeadline(t)) }
+func (s *stdio) SetWriteDeadline(t time.Time) error {
+	return ignoreNoDeadline(s.out.SetWriteDeadline(t))
+}
+
+func (s *stdio) SetDeadline(t time.Time) error {
+	return errors.Join(s.SetReadDeadline(t), s.SetWriteDeadline(t))
+}
+
+func ignoreNoDeadline(err error) error {
+	if errors.Is(err, os.ErrNoDeadline) {
+		return nil
+	}
+	return err
+}
+
+// firstPassed is the first descriptor of socket activation (sd_listen_fds(3)).
+const firstPassed = 3
+
+// Passed gives the listeners that a service manager passed to this process (LISTEN_FDS, LISTEN_PID); none is no error.
+func Passed(getenv func(string) string) ([]net.Listener, error) {
+	pid := getenv("LISTEN_PID")
+	if getenv("LISTEN_FDS") == "" || pid != "" && pid != strconv.Itoa(os.Getpid()) {
+		return nil, nil
+	}
+	n, err := strconv.Atoi(getenv("LISTEN_FDS"))
+	if err != nil || n < 0 || n > 64 {
+		return nil, errors.New("LISTEN_FDS is not a number from 0 to 64")
+	}
+	var ls []net.Listener
+	for fd := firstPassed; fd < firstPassed+n; fd++ {
+		unix.CloseOnExec(fd)
+		f := os.NewFile(uintptr(fd), "listener")
+		l, err := net.FileListener(f)
+		f.Close()
+		if err != nil {
+			return nil, fmt.Errorf("passed descriptor %d: %w", fd, err)
+		}
+		ls = append(ls, l)
+	}
+	return ls, nil
+}
+
+// Listen opens one address: "host:port", ":port", or "unix:/path" (also "/path"). A stale unix socket, to which nobody
+// listens, is replaced.
+func Listen(address string) (net.Listener, error) {
+	path, isUnix := strings.CutPrefix(address, "unix:")
+	if !isUnix && !strings.HasPrefix(address, "/") {
+		return net.Listen("tcp", address)
+	}
+	l, err := net.Listen("unix", path)
+	if !errors.Is(err, unix.EADDRINUSE) {
+		return l, err
+	}
+	if nc, derr := net.Dial("unix", path); derr == nil {
+		nc.Close()
+		return nil, err
+	}
+	if rerr := os.Remove(path); rerr != nil {
+		return nil, err
+	}
+	return net.Listen("unix", path)
+}
