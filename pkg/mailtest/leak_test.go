@@ -1,0 +1,41 @@
+package mailtest
+
+import (
+	"os"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestCheckLeaks(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		leak func(release <-chan struct{})
+		want string
+	}{
+		{"nothing", func(<-chan struct{}) {}, ""},
+		{"goroutine", func(release <-chan struct{}) { go waitFor(release) }, "mailtest.waitFor"},
+		{"file", openUntil, "/dev/null"},
+		{"ending goroutine", func(<-chan struct{}) { go waitFor(time.After(5 * time.Millisecond)) }, ""},
+	} {
+		release := make(chan struct{})
+		got := record(t, func(t testing.TB) {
+			checkLeaks(t, 50*time.Millisecond)
+			c.leak(release)
+		})
+		close(release)
+		if (got == "") != (c.want == "") || !strings.Contains(got, c.want) {
+			t.Errorf("%s: %q, want %q", c.name, got, c.want)
+		}
+	}
+}
+
+func waitFor[T any](c <-chan T) { <-c }
+
+func openUntil(release <-chan struct{}) {
+	f, err := os.Open("/dev/null")
+	if err != nil {
+		return
+	}
+	go func() { <-release; f.Close() }()
+}
