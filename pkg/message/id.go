@@ -1,0 +1,65 @@
+package message
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"io"
+	"strconv"
+	"strings"
+	"time"
+
+	"mailx/pkg/mail"
+)
+
+// Random gives r, or the randomness of the operating system if r is nil. Tests and reproducible runs give their own.
+func Random(r io.Reader) io.Reader {
+	if r == nil {
+		return rand.Reader
+	}
+	return r
+}
+
+// NewMessageID makes a unique identification, `<time.random@host>` (RFC 5322 §3.6.4), with its angle brackets. A nil
+// random is crypto/rand. An empty or unusable host becomes "localhost".
+func NewMessageID(host string, now time.Time, random io.Reader) (string, error) {
+	token, err := randomToken(random)
+	if err != nil {
+		return "", err
+	}
+	if d, err := mail.ParseDomain(host); err == nil && isASCII(d) {
+		host = d
+	} else {
+		host = "localhost"
+	}
+	return "<" + strconv.FormatInt(now.UnixMicro(), 36) + "." + token + "@" + host + ">", nil
+}
+
+// newBoundary makes a boundary (RFC 2046 §5.1.1). "=_" can't occur in quoted-printable or base64, and 80 random bits are
+// in no 7 bit text by chance.
+func newBoundary(random io.Reader) (string, error) {
+	token, err := randomToken(random)
+	return "=_" + token, err
+}
+
+// randomToken is 80 random bits in hexadecimal.
+func randomToken(random io.Reader) (string, error) {
+	var b [10]byte
+	if _, err := io.ReadFull(Random(random), b[:]); err != nil {
+		return "", err
+	}
+	return hex.EncodeToString(b[:]), nil
+}
+
+// validMsgID reports whether s is `<left@right>` in one piece, without white space.
+func validMsgID(s string) bool {
+	inner, ok := strings.CutPrefix(s, "<")
+	if !ok || !strings.HasSuffix(inner, ">") || len(s) > 900 {
+		return false
+	}
+	inner = inner[:len(inner)-1]
+	at := strings.IndexByte(inner, '@')
+	if at <= 0 || at == len(inner)-1 || badControl(inner, false) != "" {
+		return false
+	}
+	return !strings.ContainsAny(inner, " <>") && isASCII(inner)
+}
