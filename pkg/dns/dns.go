@@ -1,0 +1,107 @@
+// Package dns finds the hosts that take mail for a domain (RFC 5321 §5.1): MX records in order, the implicit MX, the
+// null MX of RFC 7505, address literals and internationalised names.
+//
+// [Hosts] is the whole of it; it does no I/O but through a [Resolver]. [System] is the resolver of this machine,
+// [Zone] one that is written down in a text, for tests and for machines without a network.
+//
+// Its classifier, where every error is a *mail.Error:
+//
+//	the name does not exist (NXDOMAIN)             5.1.2  permanent
+//	the name of the domain is malformed            5.1.2  permanent
+//	null MX                                        5.1.10 permanent
+//	no MX and no address                           5.4.4  permanent
+//	MX, but no host of them has an address         5.4.4  permanent
+//	the best host is this one                      5.4.6  permanent
+//	SERVFAIL, REFUSED, time-out, anything else     4.4.3  temporary
+//	some hosts have no address, others failed      4.4.3  temporary
+package dns
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strings"
+)
+
+// MX is one mail exchanger: the lower value is tried first. Host is "." in a null MX, and otherwise a name with or
+// without its final dot.
+type MX struct {
+	Host string
+	Pref uint16
+}
+
+// Resolver asks the DNS. Names are absolute, with or without a final dot, in A-label form; CNAMEs are followed. When
+// the answer is certain and empty, the error is ErrNotFound or ErrNoData; any other error means that nobody knows.
+// It is safe for concurrent use.
+type Resolver interface {
+	LookupMX(ctx context.Context, domain string) ([]MX, error)
+	LookupHost(ctx context.Context, name string) ([]netip.Addr, error)
+}
+
+// The two certain ways of having no answer.
+var (
+	ErrNotFound = errors.New("no such name in the DNS") // NXDOMAIN, or a resolver that can't tell it from ErrNoData
+	ErrNoData   = errors.New("no such records in the DNS")
+)
+
+func isAbsent(err error) bool { return errors.Is(err, ErrNotFound) || errors.Is(err, ErrNoData) }
+
+// System is the resolver that /etc/resolv.conf and /etc/hosts describe, without the search list and without cgo. It
+// says ErrNotFound for names without data too, because the net package doesn't tell one from the other.
+func System() Resolver { return system{&net.Resolver{PreferGo: true}} }
+
+type system struct{ net *net.Resolver }
+
+func (s system) LookupMX(ctx context.Context, domain string) ([]MX, error) {
+	records, err := s.net.LookupMX(ctx, absolute(domain))
+	if len(records) == 0 {
+		return nil, fromNet("MX of "+domain, err)
+	}
+	// An error beside records says that net dropped malformed ones.
+	list := make([]MX, len(records))
+	for i, r := range records {
+		list[i] = MX{Host: r.Host, Pref: r.Pref}
+	}
+	return list, nil
+}
+
+// LookupHost gives IPv6 addresses first. A and AAAA are asked apart: in one question net lets an empty AAAA answer hide
+// that A had failed (or, when strict, a broken AAAA hide a good A), and a failure would pass for a certain "no".
+func (s system) LookupHost(ctx context.Context, name string) ([]netip.Addr, error) {
+	type answer struct {
+		addrs []netip.Addr
+		err   error
+	}
+	ask := func(network string, to chan<- answer) {
+		addrs, err := s.net.LookupNetIP(ctx, network, absolute(name))
+		to <- answer{addrs, err}
+	}
+	c6, c4 := make(chan answer, 1), make(chan answer, 1)
+	go ask("ip6", c6)
+	ask("ip4", c4)
+	six, four := <-c6, <-c4
+	if addrs := append(six.addrs, four.addrs...); len(addrs) > 0 {
+		return addrs, nil
+	}
+	if err := fromNet("AAAA of "+name, six.err); err != nil && !isAbsent(err) {
+		return nil, err
+	}
+	return nil, fromNet("A of "+name, four.err)
+}
+
+// fromNet says ErrNotFound for what net is certain about; no error and no record is ErrNoData.
+func fromNet(what string, err error) error {
+	var de *net.DNSError
+	switch {
+	case err == nil:
+		return ErrNoData
+	case errors.As(err, &de) && de.IsNotFound && !de.IsTimeout && !de.IsTemporary:
+		return fmt.Errorf("%s: %w", what, ErrNotFound)
+	default:
+		return err
+	}
+}
+
+func absolute(name string) string { return strings.TrimSuffix(name, ".") + "." }

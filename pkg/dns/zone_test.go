@@ -1,0 +1,52 @@
+package dns
+
+import (
+	"strings"
+	"testing"
+	"testing/iotest"
+)
+
+func TestParseZoneErrors(t *testing.T) {
+	for _, text := range []string{
+		"example.org.", "example.org. 300 IN", "example.org. MX", "example.org. MX ten mx.", "example.org. MX 65536 mx.",
+		"example.org. MX 10 mx. extra", "example.org. A 1.2.3", "example.org. A ::1", "example.org. AAAA 127.0.0.1",
+		"example.org. AAAA fe80::1%eth0", "example.org. TXT x", "example.org. CNAME", "example.org. A", "ex..org. A 127.0.0.1",
+		"-x. A 127.0.0.1", "example.org. " + strings.Repeat("x", maxZoneLine),
+	} {
+		if _, err := ParseZone(strings.NewReader("ok.example. A 127.0.0.1\n" + text)); err == nil {
+			t.Errorf("ParseZone(%.60q) took it", text)
+		}
+	}
+	_, err := ParseZone(strings.NewReader("; one\n\nbad"))
+	if err == nil || !strings.Contains(err.Error(), "line 3") {
+		t.Errorf("got %v, want line 3", err)
+	}
+}
+
+func TestParseZoneByOctet(t *testing.T) {
+	z, err := ParseZone(iotest.OneByteReader(strings.NewReader("a.example. 60 in mx 10 b.example. ; c\r\nb.example. a 127.0.0.1")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	hosts, err := Hosts(t.Context(), z, "a.example", nil)
+	if got := routes(hosts); got != "10 b.example!" || err != nil {
+		t.Errorf("got %q, %v", got, err)
+	}
+}
+
+func FuzzParseZone(f *testing.F) {
+	f.Add("example.org. MX 10 mx.example.org.\nmx.example.org. A 127.0.0.1\n")
+	f.Add("bad.example. SERVFAIL\nx. CNAME x.\nhalf. A TIMEOUT # c\nnull.example 0 IN MX 0 .")
+	f.Fuzz(func(t *testing.T, text string) {
+		z, err := ParseZone(strings.NewReader(text))
+		if err != nil {
+			return
+		}
+		for name := range z.names {
+			hosts, err := Hosts(t.Context(), z, name, nil)
+			if (err == nil) == (len(hosts) == 0) || len(hosts) > MaxHosts {
+				t.Fatalf("Hosts(%q) of %q: %v, %v", name, text, hosts, err)
+			}
+		}
+	})
+}
