@@ -1,0 +1,48 @@
+package vfs
+
+import (
+	"io/fs"
+	"time"
+)
+
+// info is what both file systems know about a file. Sys gives nil; SameFile, AccessTime and Links say the rest.
+type info struct {
+	name         string
+	size         int64
+	mode         fs.FileMode
+	mtime, atime time.Time
+	dev, ino     uint64
+	links        uint64
+}
+
+func (i *info) Name() string       { return i.name }
+func (i *info) Size() int64        { return i.size }
+func (i *info) Mode() fs.FileMode  { return i.mode }
+func (i *info) ModTime() time.Time { return i.mtime }
+func (i *info) IsDir() bool        { return i.mode.IsDir() }
+func (i *info) Sys() any           { return nil }
+
+// SameFile reports that two answers of Lstat or Stat are about one file, under whatever names. It is how to find out,
+// once a lock is held, that the name still leads to the file that was locked.
+func SameFile(a, b fs.FileInfo) bool {
+	x, ok := a.(*info)
+	y, ok2 := b.(*info)
+	return ok && ok2 && x.dev == y.dev && x.ino == y.ino
+}
+
+// AccessTime gives the time of the last read, as far as the file system keeps it; the modification time for a FileInfo
+// that did not come from this package.
+func AccessTime(fi fs.FileInfo) time.Time {
+	if i, ok := fi.(*info); ok {
+		return i.atime
+	}
+	return fi.ModTime()
+}
+
+// Links gives the number of names of a file; 1 for a FileInfo that did not come from this package.
+func Links(fi fs.FileInfo) uint64 {
+	if i, ok := fi.(*info); ok {
+		return i.links
+	}
+	return 1
+}
