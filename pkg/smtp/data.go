@@ -1,0 +1,113 @@
+package smtp
+
+import (
+	"context"
+	"crypto/tls"
+	"io"
+	"sync"
+
+	"mailx/pkg/mail"
+	"mailx/pkg/message"
+	"mailx/pkg/wire"
+)
+
+// data is "DATA" (RFC 5321 §4.1.1.4).
+func (s *conversation) data(context.Context, *wire.Args) error {
+	if err := reply(354, mail.Status{}, "End data with <CRLF>.<CRLF>").write(s.c); err != nil {
+		return err
+	}
+	if err := s.c.Flush(); err != nil {
+		return err
+	}
+	defer s.abort()
+	s.messages++
+	s.c.Idle(orDefault(s.srv.DataTimeout, DefaultDataTimeout))
+	body := s.c.DotReader(wire.DotOptions{MaxSize: s.maxSize(), Repair: s.srv.RepairLineEnd})
+	if err := s.receive(body); err != nil {
+		return err
+	}
+	if err := s.tx.Commit(); err != nil {
+		return err
+	}
+	id := s.env.ID
+	s.tx = nil
+	return s.say(ok(0, 0, "Message accepted for delivery, id %s", id))
+}
+
+// blocks are the buffers between the wire and the store.
+var blocks = sync.Pool{New: func() any { b := make([]byte, 32<<10); return &b }}
+
+// receive puts the message with its trace field into the transaction. Whatever goes wrong, the block is read to its end
+// first: the peer listens for nothing before that.
+func (s *conversation) receive(body *wire.DotReader) error {
+	var in message.Intake
+	in.Reset(s.tx, s.received().Append(nil))
+	block := blocks.Get().(*[]byte)
+	defer blocks.Put(block)
+	for {
+		n, rerr := body.Read(*block)
+		if _, err := in.Write((*block)[:n]); err != nil {
+			return firstOf(body.Drain(), err)
+		}
+		if in.Received > message.MaxReceived {
+			return firstOf(body.Drain(), errLoop)
+		}
+		if rerr == io.EOF {
+			return in.Close()
+		}
+		if rerr != nil {
+			return rerr
+		}
+	}
+}
+
+var errLoop = mail.Permanentf(4, 6, "Too many hops, the message is going in circles")
+
+// firstOf gives what is wrong with the peer's data before what is wrong with us.
+func firstOf(a, b error) error {
+	if a != nil {
+		return a
+	}
+	return b
+}
+
+func (s *conversation) received() message.Received {
+	r := message.Received{
+		From:   s.peer.Helo,
+		FromIP: s.peer.Addr,
+		By:     s.srv.Hostname,
+		With:   s.protocol(),
+		TLS:    describeTLS(s.peer.TLS),
+		ID:     s.env.ID,
+		Time:   s.env.Arrived,
+	}
+	if len(s.env.Rcpts) == 1 {
+		r.For = s.env.Rcpts[0].Address
+	}
+	return r
+}
+
+// protocol is the keyword of RFC 3848 and RFC 6531 §4.3.
+func (s *conversation) protocol() string {
+	if !s.peer.ESMTP {
+		return "SMTP"
+	}
+	p := "ESMTP"
+	if s.env.UTF8 {
+		p = "UTF8SMTP"
+	}
+	if s.peer.TLS != nil {
+		p += "S"
+	}
+	if s.peer.User != "" {
+		p += "A"
+	}
+	return p
+}
+
+func describeTLS(t *tls.ConnectionState) string {
+	if t == nil {
+		return ""
+	}
+	return tls.VersionName(t.Version) + " " + tls.CipherSuiteName(t.CipherSuite)
+}

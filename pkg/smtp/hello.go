@@ -1,0 +1,78 @@
+package smtp
+
+import (
+	"context"
+	"strconv"
+	"strings"
+
+	"mailx/pkg/mail"
+	"mailx/pkg/session"
+	"mailx/pkg/wire"
+)
+
+// helo is "HELO" SP Domain (RFC 5321 §4.1.1.1).
+func (s *conversation) helo(_ context.Context, a *wire.Args) error {
+	name, err := parseHello(a)
+	if err != nil {
+		return err
+	}
+	s.introduce(name, false)
+	return s.say(reply(250, mail.Status{}, "%s", s.srv.Hostname))
+}
+
+// ehlo is "EHLO" SP ( Domain / address-literal ) (RFC 5321 §4.1.1.1).
+func (s *conversation) ehlo(_ context.Context, a *wire.Args) error {
+	name, err := parseHello(a)
+	if err != nil {
+		return err
+	}
+	s.introduce(name, true)
+	return s.say(&Reply{Code: 250, Lines: append([]string{s.srv.Hostname}, s.extensions()...)})
+}
+
+// introduce drops a transaction under way, as RSET does (RFC 5321 §4.1.4).
+func (s *conversation) introduce(name string, esmtp bool) {
+	s.abort()
+	s.peer.Helo, s.peer.ESMTP, s.state = name, esmtp, stateIdle
+}
+
+// extensions is what works now, and nothing else.
+func (s *conversation) extensions() []string {
+	ext := []string{
+		"PIPELINING", // RFC 2920
+		"SIZE " + strconv.FormatInt(s.maxSize(), 10), // RFC 1870
+		"8BITMIME",            // RFC 6152
+		"SMTPUTF8",            // RFC 6531
+		"ENHANCEDSTATUSCODES", // RFC 2034
+	}
+	if s.srv.TLS != nil && s.peer.TLS == nil {
+		ext = append(ext, "STARTTLS") // RFC 3207
+	}
+	if m := s.mechanisms(); len(m) > 0 && s.peer.User == "" {
+		ext = append(ext, "AUTH "+strings.Join(m, " ")) // RFC 4954
+	}
+	return append(ext, "HELP")
+}
+
+func (s *conversation) maxSize() int64 { return orDefault(s.srv.MaxSize, DefaultMaxSize) }
+
+// startTLS is "STARTTLS" (RFC 3207 §4). All that the peer said in clear is forgotten.
+func (s *conversation) startTLS(context.Context, *wire.Args) error {
+	switch {
+	case s.srv.TLS == nil:
+		return reply(502, mail.Status{Class: 5, Subject: 5, Detail: 1}, "No TLS here")
+	case s.peer.TLS != nil:
+		return session.ErrState
+	}
+	s.say(reply(220, mail.Status{Class: 2}, "Ready to start TLS"))
+	return session.Then(func(ctx context.Context) error {
+		s.c.Within(orDefault(s.srv.Timeout, DefaultTimeout))
+		if err := s.c.StartTLS(ctx, s.srv.TLS, true); err != nil {
+			return err
+		}
+		s.abort()
+		s.state = stateNew
+		s.peer.Helo, s.peer.ESMTP, s.peer.User, s.peer.TLS = "", false, "", s.c.TLS()
+		return nil
+	})
+}

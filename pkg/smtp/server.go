@@ -1,0 +1,223 @@
+// Package smtp is the SMTP dialect (RFC 5321): server, client, and the grammar that both share. It stores nothing: a
+// server hands messages to a [Backend], a client is handed them.
+//
+// # Server
+//
+// The command table is below; hello.go, mail.go, data.go and auth.go have the commands. A handler returns nil, a *Reply or a
+// classified error, and the loop of pkg/session answers. 250 after data is sent when [Tx.Commit] has returned nil, and only then.
+//
+// # Client
+//
+// [Client] speaks to one server; it returns what became of each recipient.
+package smtp
+
+import (
+	"context"
+	"crypto/tls"
+	"net"
+	"time"
+
+	"mailx/pkg/auth"
+	"mailx/pkg/mail"
+	"mailx/pkg/session"
+	"mailx/pkg/wire"
+)
+
+// The defaults of a Server's limits.
+const (
+	DefaultMaxSize     = 50 << 20
+	DefaultMaxRcpts    = 1000
+	DefaultMaxMessages = 100
+	DefaultMistakes    = 20
+	DefaultTimeout     = 300 * time.Second // RFC 5321 §4.5.3.2.7
+	DefaultDataTimeout = 600 * time.Second
+)
+
+// Server serves SMTP. Its fields are set before the first connection and not changed after; zero limits mean the defaults.
+type Server struct {
+	Hostname string // in the greeting, in EHLO and in Received
+	Backend  Backend
+
+	TLS      *tls.Config // nil: no STARTTLS
+	Implicit bool        // TLS from the first octet (RFC 8314 §3.3)
+
+	Auth         auth.Verifier // nil: no AUTH
+	Throttle     Throttle      // nil: none
+	AuthRequired bool          // no MAIL before AUTH (submission, RFC 6409 §4.3)
+	// InsecureAuth offers AUTH without TLS to peers on this host.
+	InsecureAuth bool
+
+	MaxSize       int64 // octets of a message on the wire
+	MaxRcpts      int
+	MaxMessages   int // of one connection without AUTH
+	Mistakes      int
+	Timeout       time.Duration // for a command line
+	DataTimeout   time.Duration // for each next piece of a message
+	RepairLineEnd bool          // take bare CR and LF in messages as line ends instead of refusing them
+
+	Now   func() time.Time // nil: time.Now
+	Trace wire.TraceFunc
+}
+
+// States of a session (RFC 5321 §4.1.4).
+const (
+	stateNew   session.State = 1 << iota // no HELO yet
+	stateIdle                            // HELO done, no transaction
+	stateMail                            // MAIL accepted
+	stateRcpt                            // and at least one RCPT
+	stateKnown = stateIdle | stateMail | stateRcpt
+)
+
+// conversation is one connection's side of the server; commands are its methods.
+type conversation struct {
+	srv      *Server
+	c        *wire.Conn
+	peer     Peer
+	state    session.State
+	said     *Reply // what a handler that succeeds has to say
+	tx       Tx
+	env      *mail.Envelope
+	args     *MailArgs
+	messages int
+	failures int // of authentication
+}
+
+func dialect() *session.Dialect[*conversation] {
+	return &session.Dialect[*conversation]{
+		State: func(s *conversation) session.State { return s.state },
+		Greet: (*conversation).greet,
+		Reply: (*conversation).reply,
+		Commands: []session.Command[*conversation]{
+			{Verb: "HELO", In: session.Any, Do: (*conversation).helo},
+			{Verb: "EHLO", In: session.Any, Do: (*conversation).ehlo},
+			{Verb: "MAIL", In: stateIdle, Do: (*conversation).mail},
+			{Verb: "RCPT", In: stateMail | stateRcpt, Do: (*conversation).rcpt},
+			{Verb: "DATA", In: stateRcpt, Flags: session.NoArgs, Do: (*conversation).data},
+			{Verb: "RSET", In: session.Any, Flags: session.NoArgs, Do: (*conversation).rset},
+			{Verb: "NOOP", In: session.Any, Do: (*conversation).noop},
+			{Verb: "VRFY", In: session.Any, Do: (*conversation).vrfy},
+			{Verb: "EXPN", In: session.Any, Do: (*conversation).expn},
+			{Verb: "HELP", In: session.Any, Do: (*conversation).help},
+			{Verb: "STARTTLS", In: session.Any, Flags: session.NoArgs, Do: (*conversation).startTLS},
+			{Verb: "AUTH", In: stateIdle, Flags: session.Secret, Do: (*conversation).auth},
+			{Verb: "QUIT", In: session.Any, Flags: session.NoArgs, Do: (*conversation).quit},
+		},
+	}
+}
+
+// ServeConn serves one connection and closes it. The result is for the log; nil is a proper end.
+func (srv *Server) ServeConn(ctx context.Context, nc net.Conn) error {
+	c := wire.NewConn(nc)
+	c.SetTrace(srv.Trace)
+	s := &conversation{srv: srv, c: c, state: stateNew, peer: peerOf(nc)}
+	defer s.abort()
+	if srv.Implicit {
+		c.Within(orDefault(srv.Timeout, DefaultTimeout))
+		if err := c.StartTLS(ctx, srv.TLS, true); err != nil {
+			c.Close()
+			return err
+		}
+		s.peer.TLS = c.TLS()
+	}
+	return session.Run(ctx, dialect(), s, c, session.Limits{
+		Command:  orDefault(srv.Timeout, DefaultTimeout),
+		Mistakes: orDefault(srv.Mistakes, DefaultMistakes),
+	})
+}
+
+// Refuse tells a peer in one line that there is no place for it now; see session.Server.
+func (srv *Server) Refuse(nc net.Conn) {
+	if !srv.Implicit {
+		nc.Write([]byte("421 4.3.2 " + srv.Hostname + " Too many connections, try again later\r\n"))
+	}
+}
+
+func orDefault[T comparable](v, def T) T {
+	var zero T
+	if v == zero {
+		return def
+	}
+	return v
+}
+
+func peerOf(nc net.Conn) Peer {
+	ip, isIP := session.AddrOf(nc.RemoteAddr())
+	return Peer{Addr: ip, Local: !isIP || ip.IsLoopback()}
+}
+
+func (srv *Server) now() time.Time {
+	if srv.Now != nil {
+		return srv.Now()
+	}
+	return time.Now()
+}
+
+// reply is the dialect's: what the loop has to say about a command.
+func (s *conversation) reply(_, _ string, err error) error {
+	r := s.said
+	s.said = nil
+	switch {
+	case err != nil:
+		r = replyTo(err)
+	case r == nil:
+		r = ok(0, 0, "Ok")
+	}
+	return r.write(s.c)
+}
+
+// say sets what the loop answers if the handler succeeds.
+func (s *conversation) say(r *Reply) error {
+	s.said = r
+	return nil
+}
+
+func (s *conversation) greet(context.Context) error {
+	return reply(220, mail.Status{}, "%s ESMTP mailx", s.srv.Hostname).write(s.c)
+}
+
+func (s *conversation) quit(context.Context, *wire.Args) error {
+	s.abort()
+	s.say(reply(221, mail.Status{Class: 2}, "%s closing connection", s.srv.Hostname))
+	return session.Quit()
+}
+
+// abort ends a transaction without a message.
+func (s *conversation) abort() {
+	if s.tx != nil {
+		s.tx.Abort()
+	}
+	s.endTransaction()
+}
+
+func (s *conversation) endTransaction() {
+	s.tx, s.env, s.args = nil, nil, nil
+	if s.state != stateNew {
+		s.state = stateIdle
+	}
+}
+
+func (s *conversation) rset(context.Context, *wire.Args) error {
+	s.abort()
+	return s.say(ok(0, 0, "Flushed"))
+}
+
+func (s *conversation) noop(context.Context, *wire.Args) error { return nil }
+
+// vrfy says neither yes nor no: the answer would be a list of users for the asking (RFC 5321 §7.3).
+func (s *conversation) vrfy(_ context.Context, a *wire.Args) error {
+	if a.Empty() {
+		return mail.Permanentf(5, 4, "Syntax: VRFY address")
+	}
+	return s.say(reply(252, mail.Status{Class: 2, Subject: 1, Detail: 5}, "Send the mail and see"))
+}
+
+func (s *conversation) expn(context.Context, *wire.Args) error {
+	return reply(502, mail.Status{Class: 5, Subject: 5, Detail: 1}, "Lists are not expanded here")
+}
+
+func (s *conversation) help(context.Context, *wire.Args) error {
+	return s.say(&Reply{Code: 214, Status: mail.Status{Class: 2}, Lines: []string{
+		"HELO EHLO MAIL RCPT DATA RSET NOOP VRFY HELP STARTTLS AUTH QUIT",
+		"RFC 5321",
+	}})
+}
