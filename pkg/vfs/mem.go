@@ -84,6 +84,7 @@ func (m *Mem) newNode(mode fs.FileMode) *node {
 	return n
 }
 
+// elements takes a name apart, as path.Clean has it.
 func elements(name string) ([]string, error) {
 	if name == "" {
 		return nil, syscall.ENOENT
@@ -91,14 +92,16 @@ func elements(name string) ([]string, error) {
 	if strings.IndexByte(name, 0) >= 0 {
 		return nil, syscall.EINVAL
 	}
-	clean := strings.Trim(path.Clean("/"+name), "/")
-	if clean == "" {
-		return nil, nil
-	}
-	elems := strings.Split(clean, "/")
-	for _, e := range elems {
-		if len(e) > 255 {
+	elems := make([]string, 0, 8)
+	for e := range strings.SplitSeq(name, "/") {
+		switch {
+		case e == "" || e == ".":
+		case e == "..":
+			elems = elems[:max(0, len(elems)-1)]
+		case len(e) > 255:
 			return nil, syscall.ENAMETOOLONG
+		default:
+			elems = append(elems, e)
 		}
 	}
 	return elems, nil

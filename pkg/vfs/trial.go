@@ -47,8 +47,8 @@ func Trials(base *Mem, op func(FS) error) iter.Seq[Trial] {
 	return func(yield func(Trial) bool) {
 		plan := base.Clone()
 		err := op(plan)
-		t := trials{base, op, yield}
-		if !t.afterwards(plan, Trial{Err: err, What: "no fault"}) || !t.crash(0, Call{Op: "start"}) {
+		t := trials{base: base, op: op, yield: yield}
+		if !t.afterwards(plan, Trial{Err: err, What: "no fault"}, true) || !t.crash(0, Call{Op: "start"}) {
 			return
 		}
 		for i, c := range plan.Calls() {
@@ -60,13 +60,14 @@ func Trials(base *Mem, op func(FS) error) iter.Seq[Trial] {
 }
 
 type trials struct {
-	base  *Mem
-	op    func(FS) error
-	yield func(Trial) bool
+	base       *Mem
+	op         func(FS) error
+	yield      func(Trial) bool
+	allChoices bool // after a fault
 }
 
 // crash is the loss of power after call n, or before the first.
-func (t trials) crash(n int, c Call) bool {
+func (t *trials) crash(n int, c Call) bool {
 	m := t.base.Clone()
 	m.CrashAfter(n)
 	trial := Trial{Err: t.op(m), Failed: c, Crashed: true, Killed: true}
@@ -78,7 +79,7 @@ func (t trials) crash(n int, c Call) bool {
 	return t.powerLoss(m, trial, m.Choices())
 }
 
-func (t trials) powerLoss(m *Mem, trial Trial, choices []Choice) bool {
+func (t *trials) powerLoss(m *Mem, trial Trial, choices []Choice) bool {
 	trial.Crashed = true
 	what := trial.What
 	for _, choice := range choices {
@@ -90,15 +91,23 @@ func (t trials) powerLoss(m *Mem, trial Trial, choices []Choice) bool {
 	return true
 }
 
-func (t trials) fail(n int, c Call) bool {
+func (t *trials) fail(n int, c Call) bool {
 	for _, errno := range errnos() {
+		// What op passes over it will pass over whatever the errno: one is enough for all the choices.
+		t.allChoices = errno == syscall.EIO
 		once := func(m *Mem) { m.Fail(n, Fault{Err: errno}) }
-		lasting := func(m *Mem) { m.FailFrom(n, errno) }
-		if !t.faulty(once, Trial{Failed: c, What: describe(n, c, errno.Error())}) ||
-			!t.faulty(lasting, Trial{Failed: c, Lasting: true, What: describe(n, c, errno.Error()+" from then on")}) {
+		if !t.faulty(once, Trial{Failed: c, What: describe(n, c, errno.Error())}) {
 			return false
 		}
 	}
+	t.allChoices = false
+	for _, errno := range [...]syscall.Errno{syscall.EIO, syscall.ENOSPC, syscall.EMFILE} { // see canFail
+		lasting := func(m *Mem) { m.FailFrom(n, errno) }
+		if !t.faulty(lasting, Trial{Failed: c, Lasting: true, What: describe(n, c, errno.Error()+" from then on")}) {
+			return false
+		}
+	}
+	t.allChoices = true
 	short := func(m *Mem) { m.Fail(n, Fault{Err: syscall.ENOSPC, Short: true}) }
 	done := func(m *Mem) { m.Fail(n, Fault{Err: syscall.EIO, Done: true}) }
 	return (c.Op != "write" || t.faulty(short, Trial{Failed: c, What: describe(n, c, "short write")})) &&
@@ -107,19 +116,19 @@ func (t trials) fail(n int, c Call) bool {
 
 func describe(n int, c Call, how string) string { return fmt.Sprintf("call %d (%s): %s", n, c, how) }
 
-func (t trials) faulty(prepare func(*Mem), trial Trial) bool {
+func (t *trials) faulty(prepare func(*Mem), trial Trial) bool {
 	m := t.base.Clone()
 	prepare(m)
 	trial.Err = t.op(m)
 	m.Heal()
-	return t.afterwards(m, trial)
+	return t.afterwards(m, trial, t.allChoices && trial.Err == nil)
 }
 
-// afterwards shows the running system, then what a loss of power makes of it: everything that was not synced is gone;
-// and if op said that all is well, any other choice too.
-func (t trials) afterwards(m *Mem, trial Trial) bool {
+// afterwards shows the running system, then what a loss of power makes of it: everything that was not synced is gone,
+// and the other choices, if they are wanted.
+func (t *trials) afterwards(m *Mem, trial Trial, allChoices bool) bool {
 	lost, choices := m.Clone(), m.Choices() // before yield, which may work on m
-	if trial.Err != nil {
+	if !allChoices {
 		choices = choices[:1]
 	}
 	trial.Mem = m

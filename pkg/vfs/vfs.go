@@ -2,9 +2,9 @@
 // operation can be run against a file system that fails or loses power on cue.
 //
 // [OS] is the real one, [Mem] the one for tests, [Trials] runs an operation against everything that can go wrong, and
-// [Grouped] lets concurrent callers share the syncs of directories. Names are slash-separated paths as the operating system takes them.
-// Errors are *fs.PathError or *os.LinkError around a syscall.Errno, so errors.Is(err, fs.ErrNotExist) and
-// errors.Is(err, syscall.ENOSPC) work on both.
+// [Grouped] lets concurrent callers share the syncs of directories. Names are slash-separated paths as the operating
+// system takes them. Errors are *fs.PathError or *os.LinkError around a syscall.Errno, so errors.Is(err, fs.ErrNotExist)
+// and errors.Is(err, syscall.ENOSPC) work on both.
 package vfs
 
 import (

@@ -1,0 +1,44 @@
+package config
+
+import (
+	"crypto/tls"
+	"os"
+	"time"
+)
+
+// Check looks at what Load does not: the spool and the files that the configuration names. Nothing is changed.
+func (c *Config) Check(now time.Time) Errors {
+	var errs Errors
+	add := func(key, value, text string) {
+		errs = append(errs, &Error{Key: key, Value: value, Origin: c.Origin(key), Text: text})
+	}
+	if err := c.CheckSpool(); err != nil {
+		errs = append(errs, err.(*Error))
+	}
+	for _, f := range []struct{ key, name string }{{"aliases", c.Aliases}, {"users", c.Users}, {"tls.ca", c.TLS.CA}} {
+		if f.name == "" || !c.IsSet(f.key) {
+			continue
+		}
+		if _, err := os.Stat(f.name); err != nil {
+			add(f.key, f.name, reason(err))
+		}
+	}
+	if c.TLS.Cert != "" && c.TLS.Key != "" {
+		if text := checkCertificate(c.TLS, now); text != "" {
+			add("tls.cert", c.TLS.Cert, text)
+		}
+	}
+	return errs
+}
+
+// checkCertificate says what is wrong with the certificate or its key; "" for nothing.
+func checkCertificate(t TLS, now time.Time) string {
+	pair, err := tls.LoadX509KeyPair(t.Cert, t.Key)
+	switch {
+	case err != nil:
+		return err.Error()
+	case pair.Leaf != nil && now.After(pair.Leaf.NotAfter):
+		return "expired on " + pair.Leaf.NotAfter.UTC().Format(time.DateOnly)
+	}
+	return ""
+}

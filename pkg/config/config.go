@@ -1,0 +1,143 @@
+// Package config reads the one configuration of mailx: a struct filled from built-in defaults, TOML files, environment
+// variables and command-line flags, each layer over the one before, with the origin of every value kept.
+//
+// Every key of [Keys] has a TOML name ("smtp.max_size"), a variable (MAILX_SMTP_MAX_SIZE) and a flag (--set
+// smtp.max_size=50M, and a short form on the verbs that need it). An empty variable counts as unset. Unknown keys and
+// bad values are [Errors] that name the key, the value and the line. No file at all is a working configuration, and
+// then no TOML is parsed.
+package config
+
+import (
+	"net/netip"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// Config is what the whole program is told. Paths are absolute or relative to the working directory; sizes are octets.
+type Config struct {
+	Hostname  string   // fully qualified name of this host, for greetings and message names
+	Spool     string   // directory of everything that is stored; see CheckSpool
+	Domains   []string // local domains, lower case
+	Users     string   // user file
+	Aliases   string   // aliases(5) file; "" for none
+	MailRoot  string   // <MailRoot>/<user> is a Maildir
+	QueueDir  string   // the outgoing queue, a Maildir
+	Smarthost []Server // tried in order; empty: deliver to the MX
+	From      string   // default sender address; "" for login name at Hostname
+	Password  Secret   // for Smarthost
+	Reserve   int64    // octets to leave free on the file system of Spool
+
+	TLS      TLS
+	SMTP     SMTP
+	POP3     Mailbox
+	IMAP     Mailbox
+	Queue    Queue
+	Accounts map[string]*Account // by name; never nil
+	Log      Log
+
+	origins map[string]string // by key; absent: default
+}
+
+// TLS has the certificate of our servers and the policy of our clients.
+type TLS struct {
+	Cert, Key string // PEM files; both or neither
+	CA        string // PEM file of roots; "" for those of the system
+	Policy    string // "none", "opportunistic" or "required"
+}
+
+// SMTP has the limits of serve-smtp (RFC 5321 §4.5.3).
+type SMTP struct {
+	Listen            []string // host:port, or the path of a unix socket
+	MaxSize           int64    // octets of a message
+	MaxRcpts          int      // recipients of a message
+	MaxMessages       int      // messages of a connection without AUTH
+	Timeout           time.Duration
+	DataTimeout       time.Duration
+	MaxConnections    int
+	MaxPerAddress     int // connections from one IP address
+	MaxBadCommands    int
+	RelayNetworks     []netip.Prefix // clients that may relay without AUTH
+	AuthRequired      bool
+	AllowInsecureAuth bool // AUTH without TLS, on loopback only
+}
+
+// Mailbox has the limits of serve-pop3 and serve-imap.
+type Mailbox struct {
+	Listen         []string
+	Timeout        time.Duration
+	MaxConnections int
+}
+
+// Queue says when a message is tried again and when it is given up.
+type Queue struct {
+	Step      time.Duration // between the first try and the second; the one after the n-th is at n² times this
+	Lifetime  time.Duration // then it bounces
+	WarnAfter time.Duration // one delay notice; 0 for none
+	Parallel  int           // destinations served at once
+}
+
+// Account is one remote mailbox for fetch.
+type Account struct {
+	URL      Server // pop3, pop3s, imap or imaps
+	Password Secret
+	Delete   bool   // remove messages from the server after they are durable here; else they stay
+	Into     string // local user or Maildir path; "" for the user who runs fetch
+}
+
+// Log says what is logged and how.
+type Log struct {
+	Level  string // "debug", "info", "warn" or "error"
+	Format string // "text" or "json"
+}
+
+// Origin says where the value of a key came from: "default", "file:line", "$VARIABLE" or "--flag".
+func (c *Config) Origin(key string) string {
+	if o, ok := c.origins[key]; ok {
+		return o
+	}
+	return "default"
+}
+
+// IsSet reports that a key has been given by a file, a variable or a flag.
+func (c *Config) IsSet(key string) bool { return c.origins[key] != "" }
+
+// resolve fills in the defaults that depend on other values. An empty text counts as unset, but for aliases, where it
+// says that there are none.
+func (c *Config) resolve() {
+	if !c.IsSet("aliases") && !isFile(c.Aliases) {
+		c.Aliases = ""
+	}
+	c.fallback("hostname", &c.Hostname, hostname)
+	c.fallback("users", &c.Users, func() string { return filepath.Join(c.Spool, "users") })
+	c.fallback("mail_root", &c.MailRoot, func() string { return filepath.Join(c.Spool, "mail") })
+	c.fallback("queue_dir", &c.QueueDir, func() string { return filepath.Join(c.Spool, "queue") })
+	c.Hostname = strings.ToLower(c.Hostname)
+	for i, d := range c.Domains {
+		c.Domains[i] = strings.ToLower(d)
+	}
+	if len(c.Domains) == 0 {
+		c.Domains = localDomains(c.Hostname)
+	}
+}
+
+// expandHome replaces "~/" at the start of a path, which no shell has seen in a file.
+func (c *Config) expandHome(home string) {
+	paths := []*string{&c.Spool, &c.Users, &c.Aliases, &c.MailRoot, &c.QueueDir, &c.TLS.Cert, &c.TLS.Key, &c.TLS.CA,
+		&c.Password.File}
+	for _, a := range c.Accounts {
+		paths = append(paths, &a.Password.File, &a.Into)
+	}
+	for _, p := range paths {
+		if rest, ok := strings.CutPrefix(*p, "~/"); ok && home != "" {
+			*p = filepath.Join(home, rest)
+		}
+	}
+}
+
+func (c *Config) fallback(key string, p *string, make func() string) {
+	if *p == "" {
+		*p = make()
+		delete(c.origins, key)
+	}
+}

@@ -1,0 +1,144 @@
+package config
+
+import "strings"
+
+// Key describes one configuration key.
+type Key struct {
+	Name    string // "smtp.max_size"
+	Default string // as it would be written; "" if it depends on the host or on other keys
+	Doc     string // one line
+	Secret  bool   // the value is never shown
+
+	set   func([]string) error // from the texts of a value: one, or one for each element of a list
+	get   func() []string
+	split func(string) []string // a text from a variable or flag into elements; nil: it is one
+}
+
+func newKey(name, def, doc string) Key { return Key{Name: name, Default: def, Doc: doc} }
+
+func (k Key) hidden() Key {
+	k.Secret = true
+	return k
+}
+
+// Env is the name of the variable: MAILX_ and the key in upper case, dots and dashes as underscores.
+func (k Key) Env() string {
+	return "MAILX_" + strings.ToUpper(strings.NewReplacer(".", "_", "-", "_").Replace(k.Name))
+}
+
+// Keys lists every fixed key, in the order of the manual, with its default.
+func Keys() []Key { return new(Config).keys() }
+
+// AccountKeys lists the keys of an [account.NAME] table; their names have no prefix.
+func AccountKeys() []Key { return new(Account).keys("") }
+
+func (c *Config) keys() []Key {
+	keys := []Key{
+		newKey("hostname", "", "fully qualified name of this host").text(&c.Hostname, checkDomain),
+		newKey("spool", "", "directory of mail, queue and state").text(&c.Spool, nil),
+		newKey("domains", "", "local domains").list(&c.Domains, checkDomain),
+		newKey("users", "", "user file").text(&c.Users, nil),
+		newKey("aliases", "/etc/aliases", "aliases(5) file").text(&c.Aliases, nil),
+		newKey("mail_root", "", "directory of the users' Maildirs").text(&c.MailRoot, nil),
+		newKey("queue_dir", "", "directory of the queue").text(&c.QueueDir, nil),
+		newKey("smarthost", "", "URLs of the servers that take all remote mail, tried in order").
+			servers(&c.Smarthost, smarthostSchemes),
+		newKey("from", "", "default sender address").text(&c.From, checkAddress),
+		newKey("reserve", "0", "space to leave free on the disk of the spool").size(&c.Reserve),
+	}
+	keys = append(keys, c.Password.keys("", "of the smarthost")...)
+	keys = append(keys, c.TLS.keys()...)
+	keys = append(keys, c.SMTP.keys()...)
+	keys = append(keys, c.POP3.keys("pop3", "127.0.0.1:1110", "600s")...)
+	keys = append(keys, c.IMAP.keys("imap", "127.0.0.1:1143", "30m")...)
+	keys = append(keys, c.Queue.keys()...)
+	return append(keys, c.Log.keys()...)
+}
+
+func (t *TLS) keys() []Key {
+	return []Key{
+		newKey("tls.cert", "", "PEM file with the certificate chain of the servers").text(&t.Cert, nil),
+		newKey("tls.key", "", "PEM file with its private key").text(&t.Key, nil),
+		newKey("tls.ca", "", "PEM file with the roots that clients trust").text(&t.CA, nil),
+		newKey("tls.policy", "opportunistic", "TLS towards other servers").
+			oneOf(&t.Policy, "none", "opportunistic", "required"),
+	}
+}
+
+func (s *SMTP) keys() []Key {
+	return []Key{
+		newKey("smtp.listen", "127.0.0.1:2525", "addresses of serve-smtp").list(&s.Listen, checkListen),
+		newKey("smtp.max_size", "50M", "largest message").size(&s.MaxSize),
+		newKey("smtp.max_rcpts", "1000", "recipients of a message").count(&s.MaxRcpts),
+		newKey("smtp.max_messages", "100", "messages of a connection without AUTH").count(&s.MaxMessages),
+		newKey("smtp.timeout", "300s", "wait for a command").span(&s.Timeout),
+		newKey("smtp.data_timeout", "600s", "wait for the whole message").span(&s.DataTimeout),
+		newKey("smtp.max_connections", "1000", "connections at once").count(&s.MaxConnections),
+		newKey("smtp.max_per_address", "50", "connections at once from an IP address").
+			count(&s.MaxPerAddress),
+		newKey("smtp.max_bad_commands", "20", "errors before a client is sent away").
+			count(&s.MaxBadCommands),
+		newKey("smtp.relay_networks", "", "networks whose clients may relay without AUTH").networks(&s.RelayNetworks),
+		newKey("smtp.auth_required", "false", "no mail without AUTH").yesNo(&s.AuthRequired),
+		newKey("smtp.allow_insecure_auth", "false", "AUTH without TLS, on loopback only").
+			yesNo(&s.AllowInsecureAuth),
+	}
+}
+
+func (m *Mailbox) keys(proto, listen, timeout string) []Key {
+	return []Key{
+		newKey(proto+".listen", listen, "addresses of serve-"+proto).list(&m.Listen, checkListen),
+		newKey(proto+".timeout", timeout, "wait for a command").span(&m.Timeout),
+		newKey(proto+".max_connections", "1000", "connections at once").count(&m.MaxConnections),
+	}
+}
+
+func (q *Queue) keys() []Key {
+	return []Key{
+		newKey("queue.step", "400s", "age at the second try; try n+1 is at n² times this").span(&q.Step),
+		newKey("queue.lifetime", "5d", "age at which a message bounces").span(&q.Lifetime),
+		newKey("queue.warn_after", "4h", "age at which the sender is warned").span(&q.WarnAfter),
+		newKey("queue.parallel", "10", "destinations served at once").count(&q.Parallel),
+	}
+}
+
+func (l *Log) keys() []Key {
+	return []Key{
+		newKey("log.level", "info", "least severity that is logged").
+			oneOf(&l.Level, "debug", "info", "warn", "error"),
+		newKey("log.format", "text", "form of a log line").oneOf(&l.Format, "text", "json"),
+	}
+}
+
+func (s *Secret) keys(prefix, whose string) []Key {
+	return []Key{
+		newKey(prefix+"password", "", "password "+whose+", in a file that nobody else may read").hidden().
+			text(&s.Text, nil),
+		newKey(prefix+"password_file", "", "file with the password "+whose).text(&s.File, nil),
+		newKey(prefix+"password_command", "", "command that prints the password "+whose).argv(&s.Command),
+		newKey(prefix+"password_env", "", "variable with the password "+whose).text(&s.Env, nil),
+	}
+}
+
+func (a *Account) keys(prefix string) []Key {
+	keys := []Key{
+		newKey(prefix+"url", "", "the mailbox, imaps://user@host").server(&a.URL, accountSchemes),
+		newKey(prefix+"delete", "false", "remove messages from the server when they are stored here").
+			yesNo(&a.Delete),
+		newKey(prefix+"into", "", "local user or Maildir that gets the mail").text(&a.Into, nil),
+	}
+	return append(keys, a.Password.keys(prefix, "of the account")...)
+}
+
+// Example is the default as TOML, or an empty value of the right type.
+func (k Key) Example() string {
+	switch {
+	case k.split != nil && k.Default == "":
+		return "[]"
+	case k.split != nil:
+		return `["` + strings.Join(k.split(k.Default), `", "`) + `"]`
+	case k.Default == "true", k.Default == "false", strings.Trim(k.Default, "0123456789") == "" && k.Default != "":
+		return k.Default
+	}
+	return `"` + k.Default + `"`
+}

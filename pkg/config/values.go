@@ -1,0 +1,340 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"net"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+)
+
+var errOne = errors.New("one value is allowed, not a list")
+
+// one makes a setter for a key with a single value.
+func one(set func(string) error) func([]string) error {
+	return func(texts []string) error {
+		if len(texts) != 1 {
+			return errOne
+		}
+		return set(texts[0])
+	}
+}
+
+func (k Key) text(p *string, check func(string) error) Key {
+	k.get = func() []string { return textOrNone(*p) }
+	k.set = one(func(s string) error {
+		if strings.ContainsAny(s, "\r\n\x00") {
+			return errors.New("control characters are not allowed")
+		}
+		if check != nil && s != "" {
+			if err := check(s); err != nil {
+				return err
+			}
+		}
+		*p = s
+		return nil
+	})
+	return k
+}
+
+func textOrNone(s string) []string {
+	if s == "" {
+		return nil
+	}
+	return []string{s}
+}
+
+func (k Key) oneOf(p *string, choices ...string) Key {
+	return k.text(p, func(s string) error {
+		for _, c := range choices {
+			if s == c {
+				return nil
+			}
+		}
+		return fmt.Errorf("allowed are %s", strings.Join(choices, ", "))
+	})
+}
+
+func (k Key) list(p *[]string, check func(string) error) Key {
+	k.split = splitList
+	k.get = func() []string { return *p }
+	k.set = func(texts []string) error {
+		for _, s := range texts {
+			if err := check(s); err != nil {
+				return err
+			}
+		}
+		*p = texts
+		return nil
+	}
+	return k
+}
+
+// splitList cuts a list given as one text, at commas and blanks.
+func splitList(s string) []string {
+	return strings.FieldsFunc(s, func(r rune) bool { return r == ',' || r == ' ' || r == '\t' })
+}
+
+// argv is a command as an array; a variable or flag is cut at blanks, with no quoting and no shell.
+func (k Key) argv(p *[]string) Key {
+	k.split = strings.Fields
+	k.get = func() []string { return *p }
+	k.set = func(texts []string) error {
+		if len(texts) == 1 && strings.ContainsAny(texts[0], " \t") {
+			return errors.New(`a command is an array, one element a word: ["pass", "show", "mail"]`)
+		}
+		*p = texts
+		return nil
+	}
+	return k
+}
+
+func (k Key) yesNo(p *bool) Key {
+	k.get = func() []string { return []string{strconv.FormatBool(*p)} }
+	k.set = one(func(s string) error {
+		if s != "true" && s != "false" {
+			return errors.New("allowed are true and false")
+		}
+		*p = s == "true"
+		return nil
+	})
+	return k
+}
+
+// count is a number of things: at least 1.
+func (k Key) count(p *int) Key {
+	k.get = func() []string { return []string{strconv.Itoa(*p)} }
+	k.set = one(func(s string) error {
+		n, err := strconv.ParseInt(s, 10, 32)
+		if err != nil || n < 1 {
+			return errors.New("allowed is a whole number of at least 1")
+		}
+		*p = int(n)
+		return nil
+	})
+	return k
+}
+
+func (k Key) size(p *int64) Key {
+	k.get = func() []string { return []string{FormatSize(*p)} }
+	k.set = one(func(s string) (err error) {
+		*p, err = ParseSize(s)
+		return err
+	})
+	return k
+}
+
+func (k Key) span(p *time.Duration) Key {
+	k.get = func() []string { return []string{FormatDuration(*p)} }
+	k.set = one(func(s string) (err error) {
+		*p, err = ParseDuration(s)
+		return err
+	})
+	return k
+}
+
+func (k Key) networks(p *[]netip.Prefix) Key {
+	k.split = splitList
+	k.get = func() []string {
+		var texts []string
+		for _, n := range *p {
+			texts = append(texts, n.String())
+		}
+		return texts
+	}
+	k.set = func(texts []string) error {
+		var nets []netip.Prefix
+		for _, s := range texts {
+			n, err := parseNetwork(s)
+			if err != nil {
+				return err
+			}
+			nets = append(nets, n)
+		}
+		*p = nets
+		return nil
+	}
+	return k
+}
+
+func (k Key) server(p *Server, schemes []scheme) Key {
+	k.get = func() []string { return textOrNone(p.String()) }
+	k.set = one(func(s string) (err error) {
+		if s == "" {
+			*p = Server{}
+			return nil
+		}
+		*p, err = parseServer(s, schemes)
+		return err
+	})
+	return k
+}
+
+func (k Key) servers(p *[]Server, schemes []scheme) Key {
+	k.split = splitList
+	k.get = func() []string {
+		var texts []string
+		for _, s := range *p {
+			texts = append(texts, s.String())
+		}
+		return texts
+	}
+	k.set = func(texts []string) error {
+		var servers []Server
+		for _, t := range texts {
+			s, err := parseServer(t, schemes)
+			if err != nil {
+				return err
+			}
+			servers = append(servers, s)
+		}
+		*p = servers
+		return nil
+	}
+	return k
+}
+
+// parseNetwork reads 192.0.2.0/24, or an address alone, which is a network of one.
+func parseNetwork(s string) (netip.Prefix, error) {
+	if a, err := netip.ParseAddr(s); err == nil && a.Zone() == "" {
+		return netip.PrefixFrom(a, a.BitLen()), nil
+	}
+	p, err := netip.ParsePrefix(s)
+	if err != nil {
+		return p, errors.New("allowed are IP addresses and networks such as 192.0.2.0/24")
+	}
+	if p != p.Masked() {
+		return p, fmt.Errorf("bits are set outside of the network; did you mean %s?", p.Masked())
+	}
+	return p, nil
+}
+
+var errSize = errors.New("a size is octets, or a number with K, M, G or T: 50M")
+
+// ParseSize reads octets: "1000", "64K", "50M", "2G", "1T" (powers of 1024; a final "B" or "iB" is ignored).
+func ParseSize(s string) (int64, error) {
+	digits := strings.TrimRight(strings.TrimSuffix(strings.TrimSuffix(s, "B"), "i"), "KMGTkmgt")
+	n, err := strconv.ParseInt(digits, 10, 64)
+	unit := strings.TrimSuffix(strings.TrimSuffix(s[len(digits):], "B"), "i")
+	shift := 10 * (strings.Index("KMGT", strings.ToUpper(unit)) + 1)
+	switch {
+	case err != nil || n < 0 || len(unit) > 1:
+		return 0, errSize
+	case unit == "":
+		return n, nil
+	case n > math.MaxInt64>>shift:
+		return 0, errSize
+	}
+	return n << shift, nil
+}
+
+// FormatSize is the shortest text that ParseSize reads as n.
+func FormatSize(n int64) string {
+	unit := ""
+	for _, u := range []string{"K", "M", "G", "T"} {
+		if n == 0 || n%1024 != 0 {
+			break
+		}
+		n, unit = n/1024, u
+	}
+	return strconv.FormatInt(n, 10) + unit
+}
+
+var errDuration = errors.New("a duration is a number with s, m, h, d or w, or several of them: 300s, 1h30m, 5d")
+
+const day = 24 * time.Hour
+
+// ParseDuration reads time.ParseDuration's form and days and weeks: "300s", "1h30m", "5d", "1d12h". Never negative.
+func ParseDuration(s string) (time.Duration, error) {
+	var total time.Duration
+	rest := s
+	for _, unit := range []struct {
+		suffix string
+		length time.Duration
+	}{{"w", 7 * day}, {"d", day}} {
+		number, after, found := strings.Cut(rest, unit.suffix)
+		if !found {
+			continue
+		}
+		n, err := strconv.ParseUint(number, 10, 16)
+		if err != nil {
+			return 0, errDuration
+		}
+		total += time.Duration(n) * unit.length
+		rest = after
+	}
+	if rest == "" && s != "" || rest == "0" {
+		return total, nil
+	}
+	d, err := time.ParseDuration(rest)
+	if err != nil || d < 0 || total+d < total {
+		return 0, errDuration
+	}
+	return total + d, nil
+}
+
+// FormatDuration is a short text that ParseDuration reads as d.
+func FormatDuration(d time.Duration) string {
+	if d == 0 {
+		return "0s"
+	}
+	text := ""
+	if d >= day && d%time.Hour == 0 {
+		text = strconv.FormatInt(int64(d/day), 10) + "d"
+		if d %= day; d == 0 {
+			return text
+		}
+	}
+	rest := d.String()
+	if strings.HasSuffix(rest, "m0s") {
+		rest = strings.TrimSuffix(rest, "0s")
+	}
+	if strings.HasSuffix(rest, "h0m") {
+		rest = strings.TrimSuffix(rest, "0m")
+	}
+	return text + rest
+}
+
+func checkListen(s string) error {
+	if strings.HasPrefix(s, "/") {
+		return nil
+	}
+	_, port, err := net.SplitHostPort(s)
+	if err != nil || port == "" {
+		return errors.New("an address to listen on is host:port, :port, or the path of a unix socket")
+	}
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		return errors.New("a port is a number from 0 to 65535")
+	}
+	return nil
+}
+
+// checkDomain takes what RFC 5321 §4.1.2 calls a Domain, with underscores and UTF-8 left to the rooms that look closer.
+func checkDomain(s string) error {
+	for label := range strings.SplitSeq(s, ".") {
+		if label == "" || len(label) > 63 || label[0] == '-' || label[len(label)-1] == '-' ||
+			strings.ContainsAny(label, "@/\\:;,<>()[]\"' \t") || strings.ContainsFunc(label, isControl) {
+			return errors.New("a domain is names of letters, digits and hyphens with dots between them")
+		}
+	}
+	if len(s) > 255 {
+		return errors.New("a domain has at most 255 octets")
+	}
+	return nil
+}
+
+func checkAddress(s string) error {
+	at := strings.LastIndexByte(s, '@')
+	if at == 0 || strings.ContainsAny(s, "<> \t,") || strings.ContainsFunc(s, isControl) {
+		return errors.New("an address is user@example.org, or a local name")
+	}
+	if at > 0 {
+		return checkDomain(s[at+1:])
+	}
+	return nil
+}
+
+func isControl(r rune) bool { return r < ' ' || r >= 0x7f && r < 0xa0 }

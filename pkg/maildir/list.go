@@ -1,0 +1,191 @@
+package maildir
+
+import (
+	"cmp"
+	"errors"
+	"io"
+	"io/fs"
+	"slices"
+	"strings"
+
+	"mailx/pkg/vfs"
+)
+
+// Message is one message as it was seen in a Maildir.
+type Message struct {
+	Name
+	File string // path in the Maildir: "new/..." or "cur/..."
+	New  bool   // in new/: no program that reads mail has seen it
+}
+
+func newMessage(file string) Message {
+	return Message{Name: ParseName(file[len("new/"):]), File: file, New: file[0] == 'n'}
+}
+
+// List gives all messages in order of delivery: by the time in the name, then by the rest of it, so that the order is
+// the same for everybody. It opens no message and looks at none. A message that another program moves from new/ to
+// cur/ or marks meanwhile appears once.
+func (d *Dir) List() ([]Message, error) {
+	// First new/, then cur/: a message on its way is seen twice rather than not at all.
+	list, err := d.scan(nil, "new")
+	if err == nil {
+		list, err = d.scanStable(list, "cur")
+	}
+	if err != nil {
+		return nil, vfs.Classify(err)
+	}
+	return sorted(list), nil
+}
+
+func (d *Dir) scan(list []Message, sub string) ([]Message, error) {
+	names, err := d.fsys.ReadDirNames(d.join(sub))
+	if err != nil {
+		return nil, err
+	}
+	list = slices.Grow(list, len(names))
+	for _, name := range names {
+		if name[0] == '.' {
+			continue
+		}
+		list = append(list, newMessage(sub+"/"+name))
+	}
+	return list, nil
+}
+
+// scanStable reads a directory once more if it changed while it was read: an entry that is renamed during that time may
+// be seen under both names or under none.
+func (d *Dir) scanStable(list []Message, sub string) ([]Message, error) {
+	before, err := d.fsys.Lstat(d.join(sub))
+	if err != nil {
+		return nil, err
+	}
+	if list, err = d.scan(list, sub); err != nil {
+		return nil, err
+	}
+	after, err := d.fsys.Lstat(d.join(sub))
+	if err != nil {
+		return nil, err
+	}
+	if after.ModTime().Equal(before.ModTime()) {
+		return list, nil
+	}
+	return d.scan(list, sub)
+}
+
+// sorted puts messages in order and drops all but the last sighting of each.
+func sorted(list []Message) []Message {
+	type key struct {
+		arrival
+		at int // index in list
+	}
+	keys := make([]key, len(list))
+	for i := range list {
+		keys[i] = key{arrivalOf(list[i].Base), i}
+	}
+	slices.SortFunc(keys, func(a, b key) int {
+		if c := cmp.Or(cmp.Compare(a.sec, b.sec), cmp.Compare(a.usec, b.usec)); c != 0 {
+			return c
+		}
+		return cmp.Or(strings.Compare(list[a.at].Base, list[b.at].Base), cmp.Compare(a.at, b.at))
+	})
+	messages := make([]Message, 0, len(list))
+	for i, k := range keys {
+		if i+1 < len(keys) && list[keys[i+1].at].Base == list[k.at].Base {
+			continue
+		}
+		messages = append(messages, list[k.at])
+	}
+	return messages
+}
+
+// searches bounds how often a message is looked for that others keep renaming.
+const searches = 4
+
+// at calls do with the message where it was, and where it is now if it is not there. The error wraps fs.ErrNotExist if
+// it is gone.
+func (d *Dir) at(m Message, do func(Message) error) error {
+	err := do(m)
+	if errors.Is(err, fs.ErrNotExist) {
+		if again, ok := d.remembered(m); ok {
+			err = do(again)
+		}
+	}
+	for i := 0; errors.Is(err, fs.ErrNotExist) && i < searches; i++ {
+		found, ok, serr := d.search(m)
+		if serr != nil {
+			return vfs.Classify(serr)
+		}
+		if !ok {
+			break
+		}
+		err = do(found)
+	}
+	return vfs.Classify(err)
+}
+
+// remembered is where the last search saw the message, if that is another place.
+func (d *Dir) remembered(m Message) (Message, bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	again, ok := d.moved[m.Base]
+	return again, ok && again.File != m.File
+}
+
+// search reads the Maildir, and remembers all of it: when one message is not where it was, many may not be.
+func (d *Dir) search(m Message) (found Message, ok bool, err error) {
+	list, err := d.List()
+	if err != nil {
+		return Message{}, false, err
+	}
+	moved := make(map[string]Message, len(list))
+	for _, seen := range list {
+		moved[seen.Base] = seen
+	}
+	found, ok = moved[m.Base]
+	d.mu.Lock()
+	d.moved = moved
+	d.mu.Unlock()
+	return found, ok, nil
+}
+
+// OpenMessage opens a message for reading, also if another program has moved or marked it. The error wraps
+// fs.ErrNotExist if it was removed.
+func (d *Dir) OpenMessage(m Message) (f vfs.File, err error) {
+	err = d.at(m, func(m Message) (err error) {
+		f, err = d.fsys.Open(d.join(m.File))
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return f, nil
+}
+
+// Sizes gives the octets of a message on disk and on the wire, from its name if that says, else by reading it.
+func (d *Dir) Sizes(m Message) (size, wire int64, err error) {
+	if m.Size >= 0 && m.Wire >= 0 {
+		return m.Size, m.Wire, nil
+	}
+	f, err := d.OpenMessage(m)
+	if err != nil {
+		return 0, 0, err
+	}
+	defer f.Close()
+	o, err := measure(f)
+	return o.size, o.wire, vfs.Classify(err)
+}
+
+func measure(r io.Reader) (o octets, err error) {
+	buf := buffers.Get().(*[64 << 10]byte)
+	defer buffers.Put(buf)
+	for {
+		n, err := r.Read(buf[:])
+		o.add(buf[:n])
+		if err == io.EOF {
+			return o, nil
+		}
+		if err != nil {
+			return o, err
+		}
+	}
+}

@@ -1,0 +1,318 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"mailx/pkg/mail"
+	"mailx/pkg/maillog"
+	"mailx/pkg/vfs"
+)
+
+// work is one candidate from lock to unlock.
+func (p *pass) work(ctx context.Context, c candidate) {
+	e, err := p.q.claim(c.spot)
+	if errors.Is(err, errTaken) {
+		p.count(func(s *Stats) { s.Taken++ })
+		return
+	}
+	if err != nil {
+		p.failed(idOf(c.name), vfs.Classify(err))
+		return
+	}
+	defer e.release()
+	if at := e.info.ModTime(); !at.Equal(c.at) && at.After(p.q.opt.Now()) { // tried since it was listed
+		p.count(func(s *Stats) { s.Taken++ })
+		return
+	}
+	p.failed(idOf(c.name), vfs.Classify(p.handle(ctx, e)))
+}
+
+// handle reads the entry, tries it, and settles what came of that.
+func (p *pass) handle(ctx context.Context, e *claimed) error {
+	switch err := e.load(); {
+	case errors.Is(err, ErrDamaged):
+		return p.setDamagedAside(e, err)
+	case err != nil:
+		return err
+	}
+	pending := e.pending()
+	todo := p.wanted(e.env, pending)
+	if len(pending) > 0 && len(todo) == 0 {
+		return nil
+	}
+	if len(todo) == 0 { // a crash left only the notices, or the removal
+		return p.settle(e, nil)
+	}
+	if !p.gate.pass(ctx) {
+		return nil
+	}
+	recs, err := p.try(ctx, e, todo)
+	if err != nil {
+		return err
+	}
+	err = p.settle(e, recs)
+	if e.over || ctx.Err() != nil || len(todo) < len(pending) {
+		return err // or its time stays: the flush was cut short, or other recipients wait for theirs
+	}
+	next := p.q.opt.Schedule.Next(e.env.Arrived, p.q.opt.Now(), p.q.opt.Random())
+	p.count(func(s *Stats) { s.sooner(next) })
+	return errors.Join(err, e.postpone(next))
+}
+
+// try hands the message to the transport once it has its turn, and gives the records of the attempt.
+func (p *pass) try(ctx context.Context, e *claimed, todo []mail.Recipient) ([]record, error) {
+	begin := record{kind: kindTry, tries: e.prog.tries + 1, at: p.q.opt.Now()}
+	if len(todo) > 1 {
+		// Where the outcome could not be written down, nothing is sent in the first place.
+		if err := p.q.note(e.base, e.prog, []record{begin}); err != nil {
+			return nil, err
+		}
+	}
+	p.count(func(s *Stats) { s.Tried++ })
+	results := p.deliver(ctx, e, todo)
+	// An attempt that was cut short is not the one that a message expires with.
+	recs := p.judge(e, match(todo, results), ctx.Err() == nil)
+	p.tell(e, recs)
+	if len(todo) == 1 {
+		recs = append(recs, begin)
+	}
+	return recs, nil
+}
+
+func (p *pass) setDamagedAside(e *claimed, cause error) error {
+	p.count(func(s *Stats) { s.Damaged++ })
+	p.q.opt.Log.Slog().Error("queue entry is damaged and set aside", "queue_id", idOf(e.base), "file", e.at.name,
+		"error", cause)
+	return e.setAside(inFailedCur)
+}
+
+// wanted are the recipients that this flush is about.
+func (p *pass) wanted(env *mail.Envelope, pending []mail.Recipient) []mail.Recipient {
+	if p.opt.Sender != "" && !strings.EqualFold(strings.Trim(p.opt.Sender, "<>"), env.Sender.String()) {
+		return nil
+	}
+	if p.opt.Domain == "" {
+		return pending
+	}
+	var todo []mail.Recipient
+	for _, r := range pending {
+		if strings.EqualFold(r.Domain, p.opt.Domain) {
+			todo = append(todo, r)
+		}
+	}
+	return todo
+}
+
+// deliver calls the transport, whose panic harms only this message, and that only for a time.
+func (p *pass) deliver(ctx context.Context, e *claimed, todo []mail.Recipient) (results []mail.Result) {
+	defer func() {
+		if r := recover(); r != nil {
+			p.failed(idOf(e.base), fmt.Errorf("transport panicked: %v", r))
+			results = nil
+		}
+	}()
+	env := *e.env
+	env.Rcpts = append([]mail.Recipient(nil), todo...)
+	msg, size := e.message()
+	return p.t.Deliver(ctx, &env, msg, size)
+}
+
+// judge makes records of results. With mayExpire, what fails for a time at the end of the lifetime fails for good.
+func (p *pass) judge(e *claimed, results []mail.Result, mayExpire bool) []record {
+	now := p.q.opt.Now()
+	expired := mayExpire && p.q.opt.Schedule.Expired(e.age(now))
+	recs := make([]record, 0, len(results)+1)
+	for _, res := range results {
+		rec := recordOf(res)
+		rec.at = now
+		if rec.kind == kindOK && e.env.Sender.IsNull() {
+			rec.owe = ""
+		}
+		if rec.kind == kindTemp && expired {
+			rec.kind, rec.status = kindFail, mail.Status{Class: mail.Permanent, Subject: 4, Detail: 7}
+		}
+		recs = append(recs, rec)
+	}
+	return recs
+}
+
+// match gives the result of each recipient of todo, whatever order they came in.
+func match(todo []mail.Recipient, results []mail.Result) []mail.Result {
+	byAddress := make(map[mail.Address]int, len(results))
+	for i := range results {
+		if _, twice := byAddress[results[i].Address]; !twice {
+			byAddress[results[i].Address] = i
+		}
+	}
+	matched := make([]mail.Result, len(todo))
+	for i, r := range todo {
+		if n, ok := byAddress[r.Address]; ok {
+			matched[i] = results[n]
+		} else {
+			matched[i] = mail.Result{Recipient: r, Err: mail.Temporaryf(3, 0, "No result from the transport")}
+		}
+	}
+	return matched
+}
+
+// recordOf classifies a result. A transport that says "failed" without a class of failure does not know: temporary.
+func recordOf(res mail.Result) record {
+	rec := record{kind: kindOK, addr: res.Address, mta: clean(res.RemoteMTA), reply: clean(res.Reply)}
+	if res.Err == nil {
+		if res.Notify.Wants(mail.NotifySuccess) {
+			rec.owe = "delivered"
+			if res.Relayed {
+				rec.owe = "relayed"
+			}
+		}
+		return rec
+	}
+	rec.kind, rec.status = kindTemp, mail.StatusOf(res.Err)
+	if rec.status.IsPermanent() {
+		rec.kind = kindFail
+	}
+	if rec.status.Class == mail.Success {
+		rec.status = mail.Status{Class: mail.Temporary}
+	}
+	if rec.reply == "" {
+		rec.mta, rec.reply = "", clean(mail.TextOf(res.Err))
+	}
+	return rec
+}
+
+// clean makes what a server said one line of bounded length.
+func clean(s string) string {
+	s = strings.ToValidUTF8(s, "?")
+	if len(s) > maxReply {
+		s = strings.ToValidUTF8(s[:maxReply], "")
+	}
+	return strings.TrimSpace(strings.Map(func(r rune) rune {
+		if r != ' ' && !isClean(string(r)) {
+			return ' '
+		}
+		return r
+	}, s))
+}
+
+// tell counts and logs.
+func (p *pass) tell(e *claimed, recs []record) {
+	for i := range recs {
+		p.count(func(s *Stats) { s.add(recs[i].kind) })
+		p.q.logRecord(e, &recs[i])
+	}
+}
+
+func (s *Stats) add(kind string) {
+	switch kind {
+	case kindOK:
+		s.Delivered++
+	case kindTemp:
+		s.Deferred++
+	case kindFail:
+		s.Failed++
+	}
+}
+
+func (q *Queue) logRecord(e *claimed, r *record) {
+	event := maillog.Event{
+		ID: e.env.ID, From: e.env.Sender.Path(), To: r.addr.Path(), Relay: r.mta, Size: e.info.Size() - e.block,
+		Delay: e.age(r.at), Text: r.reply,
+	}
+	switch r.kind {
+	case kindOK:
+		event.Kind = maillog.Delivered
+	case kindTemp:
+		event.Kind, event.Status = maillog.Deferred, r.status.String()
+	case kindFail:
+		event.Kind, event.Status = maillog.Bounced, r.status.String()
+	default:
+		return
+	}
+	q.log(&event)
+}
+
+// settle writes down what became of recipients, queues the notices that are owed for it, and takes the entry out of
+// the queue when nobody is left. The order is what makes a crash between any two steps harmless: see the package
+// comment.
+func (p *pass) settle(e *claimed, recs []record) error {
+	if allDone(recs, e) {
+		return p.finish(e, recs)
+	}
+	if err := p.write(e, recs); err != nil {
+		return err
+	}
+	if err := p.notify(e); err != nil {
+		return p.cannotNotify(e, err)
+	}
+	if len(e.pending()) > 0 {
+		return nil
+	}
+	if e.mustKeep() {
+		return e.setAside(inFailedCur)
+	}
+	return p.finish(e, nil)
+}
+
+// allDone reports that the entry can go at once: everybody has got the message, and nobody waits for a notice.
+func allDone(recs []record, e *claimed) bool {
+	if e.prog.exists && len(e.prog.fates) > 0 {
+		return false
+	}
+	left := len(e.pending())
+	for i := range recs {
+		switch {
+		case recs[i].kind == kindTry:
+		case recs[i].kind != kindOK || recs[i].owe != "":
+			return false
+		default:
+			left--
+		}
+	}
+	return left == 0 && len(recs) > 0
+}
+
+// cannotNotify leaves the entry for a later try, unless no notice about it can ever be made.
+func (p *pass) cannotNotify(e *claimed, err error) error {
+	if !mail.StatusOf(err).IsPermanent() {
+		return err
+	}
+	return errors.Join(err, e.setAside(inFailedCur))
+}
+
+// finish removes the entry. Where that can't be done, or can't be made durable, it is written down instead that nobody
+// is left, so that whoever finds the entry again sends nothing.
+func (p *pass) finish(e *claimed, recs []record) error {
+	err := e.finish()
+	if err == nil {
+		p.count(func(s *Stats) { s.Done++ })
+		p.q.log(&maillog.Event{Kind: maillog.Removed, ID: e.env.ID})
+		return nil
+	}
+	if len(recs) == 0 {
+		return err
+	}
+	return errors.Join(err, p.write(e, recs))
+}
+
+// write puts records into the side file. If somebody got the message and that can't be written down anywhere, this
+// process remembers it and the entry goes to .Hold: better a person looks than somebody gets the message again.
+func (p *pass) write(e *claimed, recs []record) error {
+	has := map[string]bool{}
+	for i := range recs {
+		has[recs[i].kind] = true
+	}
+	if !has[kindOK] && !has[kindFail] {
+		return p.q.note(e.base, e.prog, recs)
+	}
+	err := p.q.record(e.base, e.prog, recs)
+	if err == nil || !has[kindOK] {
+		return err
+	}
+	p.q.keep(e.base, e.prog)
+	p.q.opt.Log.Slog().Error("progress could not be recorded; the message is held", "queue_id", idOf(e.base),
+		"file", e.at.name, "error", err)
+	return errors.Join(err, e.setAside(inHoldCur))
+}

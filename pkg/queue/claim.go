@@ -1,0 +1,215 @@
+package queue
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"time"
+
+	"mailx/pkg/mail"
+	"mailx/pkg/maildir"
+	"mailx/pkg/vfs"
+)
+
+// errTaken says that somebody else works on the entry, or has just done so.
+var errTaken = errors.New("another flush has it")
+
+// claimed is an entry that is locked: nobody else sends it. The lock is on the file, not on its name, so it holds
+// through whatever other programs do with the name.
+type claimed struct {
+	q     *Queue
+	at    spot
+	base  string
+	f     vfs.File
+	info  fs.FileInfo
+	env   *mail.Envelope
+	block int64 // octets before the message
+	prog  *progress
+	over  bool // it is out of what is flushed
+}
+
+// claim locks an entry. Between the listing and the lock somebody may have finished it: then the name is gone.
+func (q *Queue) claim(s spot) (*claimed, error) {
+	f, err := q.fs.Open(q.path(s))
+	if err != nil {
+		return nil, takenIf(err, fs.ErrNotExist)
+	}
+	c := &claimed{q: q, at: s, base: baseOf(s.name), f: f}
+	if err := c.lock(); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return c, nil
+}
+
+func takenIf(err, sign error) error {
+	if errors.Is(err, sign) {
+		return errTaken
+	}
+	return err
+}
+
+func (c *claimed) lock() (err error) {
+	if err := c.f.Lock(); err != nil {
+		return takenIf(err, vfs.ErrLocked)
+	}
+	if c.info, err = c.f.Stat(); err != nil {
+		return err
+	}
+	now, err := c.q.fs.Lstat(c.q.path(c.at))
+	if err != nil {
+		return takenIf(err, fs.ErrNotExist)
+	}
+	if !vfs.SameFile(now, c.info) {
+		return errTaken
+	}
+	return nil
+}
+
+// release gives the lock back.
+func (c *claimed) release() { c.f.Close() }
+
+// load reads the envelope and the progress. ErrDamaged: the file is not an entry, or not all of one.
+func (c *claimed) load() (err error) {
+	size := c.info.Size()
+	if want := maildir.ParseName(c.at.name).Size; want >= 0 && want != size {
+		return damaged("file has %d octets, its name says %d", size, want)
+	}
+	c.env, c.block, err = readEnvelope(io.NewSectionReader(c.f, 0, size))
+	if err != nil {
+		return err
+	}
+	if err := checkEnvelope(c.env); err != nil {
+		return fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
+	if c.env.ID == "" {
+		c.env.ID = idOf(c.base)
+	}
+	c.prog, err = c.q.loadProgress(c.base)
+	return err
+}
+
+// message is the message as it was accepted, and its octets.
+func (c *claimed) message() (io.ReaderAt, int64) {
+	size := c.info.Size() - c.block
+	return io.NewSectionReader(c.f, c.block, size), size
+}
+
+// pending gives the recipients that are still to do, each address once.
+func (c *claimed) pending() []mail.Recipient {
+	if !c.prog.exists && len(c.env.Rcpts) == 1 {
+		return c.env.Rcpts
+	}
+	return c.recipients(func(f *fate) bool { return !f.isDone() })
+}
+
+func (c *claimed) recipients(which func(*fate) bool) []mail.Recipient {
+	var rcpts []mail.Recipient
+	seen := map[mail.Address]bool{}
+	for _, r := range c.env.Rcpts {
+		if !seen[r.Address] && which(c.prog.of(r.Address)) {
+			rcpts = append(rcpts, r)
+		}
+		seen[r.Address] = true
+	}
+	return rcpts
+}
+
+func (c *claimed) age(now time.Time) time.Duration { return now.Sub(c.env.Arrived) }
+
+// finish ends an entry that is done with. The removal is the record of it, so it is synced before the side file goes:
+// else a loss of power could bring back the one without the other, and with it recipients who have their copy.
+func (c *claimed) finish() error {
+	if err := c.remove(); err != nil {
+		return err
+	}
+	c.over = true
+	if err := c.q.fs.SyncDir(c.q.dirPath(c.at.place)); err != nil {
+		return err
+	}
+	if !c.prog.exists {
+		return nil
+	}
+	return ignore(c.q.fs.Remove(c.q.progressPath(c.base)), fs.ErrNotExist)
+}
+
+func ignore(err, sign error) error {
+	if errors.Is(err, sign) {
+		return nil
+	}
+	return err
+}
+
+// remove takes away every name of the file: the one we know, and those that another program gave it meanwhile.
+func (c *claimed) remove() error {
+	now, err := c.f.Stat()
+	if err != nil {
+		return err
+	}
+	err = c.q.fs.Remove(c.q.path(c.at))
+	if err == nil && vfs.Links(now) <= 1 {
+		return nil
+	}
+	if ignore(err, fs.ErrNotExist) != nil {
+		return err
+	}
+	others, err := c.q.locate(c.base, c.info)
+	if err != nil {
+		return err
+	}
+	for _, s := range others {
+		if err := ignore(c.q.fs.Remove(c.q.path(s)), fs.ErrNotExist); err != nil {
+			return err
+		}
+		if err := c.q.fs.SyncDir(c.q.dirPath(s.place)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// postpone sets the time of the next try, and shows that there was one. Neither is synced: what a loss of power takes
+// away here only makes the next try come earlier. A person who moved the file meanwhile has the last word.
+func (c *claimed) postpone(next time.Time) error {
+	if err := c.q.fs.Chtimes(c.q.path(c.at), next); err != nil {
+		return ignore(err, fs.ErrNotExist)
+	}
+	if c.at.place != inNew {
+		return nil
+	}
+	return c.moveTo(inCur)
+}
+
+// setAside takes the entry out of what is flushed, durably.
+func (c *claimed) setAside(to place) error {
+	from := c.at.place
+	if from.state() == to.state() {
+		return nil
+	}
+	if err := c.moveTo(to); err != nil {
+		return err
+	}
+	c.over = true
+	if err := c.q.fs.SyncDir(c.q.dirPath(to)); err != nil {
+		return err
+	}
+	return c.q.fs.SyncDir(c.q.dirPath(from))
+}
+
+func (c *claimed) moveTo(to place) error {
+	s, err := c.q.move(c.at, to)
+	if err == nil {
+		c.at = s
+	}
+	return ignore(err, fs.ErrNotExist)
+}
+
+// move takes an entry to another directory; in a cur/ names have a part for flags.
+func (q *Queue) move(s spot, to place) (spot, error) {
+	target := spot{to, s.name}
+	if baseOf(s.name) == s.name && (to == inCur || to == inHoldCur || to == inFailedCur) {
+		target.name += ":2,"
+	}
+	return target, q.fs.Move(q.path(s), q.path(target))
+}

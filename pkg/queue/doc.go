@@ -1,0 +1,58 @@
+// Package queue is the spool: messages that wait to be sent on. It knows no protocol. A [Transport] carries them; the
+// queue decides when, remembers what became of each recipient, and tells senders.
+//
+// The queue is a Maildir, and people work on it with ls, touch, mv, rm and mutt while any number of flushes run:
+//
+//	new/ cur/   never tried; tried, to be tried again
+//	.Hold/      waits for a person
+//	.Failed/    given up, or damaged; kept until removed
+//	.progress/  side files: what became of recipients, under the name of the entry without its flags
+//
+// An entry is one file: an envelope block of header fields, the first of which says how many octets the block has, then
+// the message as it was accepted. The file's modification time is the time of the next try. Who works on an entry has
+// an flock on it, so two never send it at once and the killed leave no lock; and since a lock is on the file, not on its
+// name, it is no hindrance to those who rename. After locking, the name is looked at again: the one who had the lock
+// before may have finished the entry, or put it off.
+//
+// # States
+//
+// A recipient is pending until it is ok (never to be tried again) or fail (given up). The table has, for every step, the
+// instant from which it holds against a loss of power, and what a crash before that instant costs.
+//
+//	step                        commitment                               a crash before it
+//	Enqueue                     Commit: file synced, linked in new/,     nothing was promised; tmp/ is swept
+//	                            new/ synced
+//	all are ok, none is owed    entry removed, its directory synced      they get the message again (1)
+//	a notice
+//	some are ok or fail         side file synced, .progress/ synced      the ok get the message again (1)
+//	the sender is owed a notice the notice's Commit                      made at the next flush, without trying again
+//	 and has been told          "told" in the side file, or the entry's  a second notice
+//	                            removal
+//	a delay notice              "late" in the side file                  a second notice
+//	last recipient done         entry removed, directory synced; only    removed at the next flush, nothing is sent
+//	                            then the side file goes
+//	all are pending still       none: time of the file, new/ to cur/     the next try comes earlier
+//	a notice itself fails       entry moved to .Failed, both synced      moved at the next flush
+//	damaged                     the same                                 the same
+//
+// (1) is the one window in which a message goes out twice: between the answer of the other side and our durable record
+// of it. SIGKILL needs no sync, so it hits the window only between the answer and the next system call.
+//
+// Where the disk refuses the record of a delivery (full, broken), it is tried with a new file; then this process keeps
+// it in mind and tries again before the next attempt, and the entry goes to .Hold so that no other process sends it.
+// Before a message for several recipients is sent, the side file is opened for the attempt: a disk that is read-only or
+// full shows itself before and not after. A message for one needs no side file if it is delivered: on a full disk the
+// queue drains.
+//
+// # When
+//
+// The schedule goes by the age of a message, not by a count of tries, so there is nothing that a lost side file, a
+// moved entry or a flush out of turn could upset: see [Schedule]. The count in the side file is for people only. An
+// entry whose time is further away than the lifetime was put there by a wrong clock and is due.
+//
+// # Order of locks and looks
+//
+// A flush lists new/ and cur/, and calls lstat on each name; entries that are not due cost no more. Names that vanish
+// meanwhile are somebody else's work. When an entry is done and its name is gone, it is looked for by its unchanging
+// part in all directories, and removed where it is.
+package queue

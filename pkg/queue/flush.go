@@ -1,0 +1,239 @@
+package queue
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"mailx/pkg/mail"
+	"mailx/pkg/vfs"
+)
+
+// Transport carries one message to recipients, and groups them by destination as it likes. Deliver may be called
+// concurrently. Its env has only the recipients that are still to do; neither env nor msg may be used after it
+// returns. msg is the message with LF line ends, size octets of it.
+//
+// There is one Result for each recipient, told apart by address. What is missing counts as a temporary failure, and so
+// does everything when Deliver panics. When the next MTA has taken over the duty to report success (RFC 3461 §5.2.2),
+// the Result's Notify is without NotifySuccess.
+type Transport interface {
+	Deliver(ctx context.Context, env *mail.Envelope, msg io.ReaderAt, size int64) []mail.Result
+}
+
+// DefaultParallel is how many messages a flush works on at once.
+const DefaultParallel = 20
+
+// FlushOptions narrow and pace a flush. The zero value does what is due.
+type FlushOptions struct {
+	All      bool          // due or not; entries in .Hold and .Failed stay apart
+	IDs      []string      // only these entries, due or not
+	Domain   string        // only recipients at this domain; the others wait for an ordinary flush
+	Sender   string        // only messages from this address; "<>" for notices
+	Max      int           // at most so many messages are tried; 0: all
+	Pause    time.Duration // between the beginnings of two tries
+	Parallel int           // DefaultParallel if 0
+}
+
+// Stats say what a flush did. The numbers in the first group are messages, in the second recipients.
+type Stats struct {
+	Listed  int // in new/ and cur/ when it began
+	Due     int // of these, those it was to look at
+	Tried   int // handed to the transport
+	Done    int // finished, and out of the queue
+	Taken   int // left to another flush that had them
+	Damaged int // set aside in .Failed
+	Notices int // bounces and other notices put into the queue: the next flush carries them
+
+	Delivered int
+	Deferred  int
+	Failed    int
+
+	Next time.Time // the earliest try of entries that were not due or were put off; zero if there are none
+}
+
+// sooner sets Next if t is before it.
+func (s *Stats) sooner(t time.Time) {
+	if s.Next.IsZero() || t.Before(s.Next) {
+		s.Next = t
+	}
+}
+
+// Flush makes one pass over what is due, oldest first, and comes back when the last try has ended. Any number of
+// flushes may run at once, here or elsewhere. When ctx ends, no new try begins.
+//
+// Trouble with one entry does not stop the others. The error joins the causes (at most ten of them); those entries stay
+// in the queue. A refused message is no error.
+func (q *Queue) Flush(ctx context.Context, t Transport, opt FlushOptions) (Stats, error) {
+	p := &pass{q: q, t: t, opt: opt, gate: newGate(opt)}
+	due, err := p.due()
+	if err != nil {
+		return p.stats, err
+	}
+	p.run(ctx, due)
+	p.failed("sweep", q.Sweep())
+	return p.stats, errors.Join(append(p.errs, ctx.Err())...)
+}
+
+// candidate is an entry that is to be tried, with the time of that try as it was when the directory was read.
+type candidate struct {
+	spot
+	at time.Time
+}
+
+// pass is one flush.
+type pass struct {
+	q    *Queue
+	t    Transport
+	opt  FlushOptions
+	gate *gate
+
+	mu    sync.Mutex
+	stats Stats
+	errs  []error
+}
+
+const maxErrors = 10
+
+func (p *pass) failed(what string, err error) {
+	if err == nil {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.errs) < maxErrors {
+		p.errs = append(p.errs, fmt.Errorf("%s: %w", what, err))
+	}
+}
+
+func (p *pass) count(add func(*Stats)) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	add(&p.stats)
+}
+
+// due reads the directories. Nothing is opened: the file's time says enough.
+func (p *pass) due() ([]candidate, error) {
+	spots, err := p.candidates()
+	if err != nil {
+		return nil, err
+	}
+	p.stats.Listed = len(spots)
+	now := p.q.opt.Now()
+	var due []candidate
+	for _, s := range spots {
+		fi, err := p.q.fs.Lstat(p.q.path(s))
+		if err != nil { // gone: it was renamed or finished meanwhile; the next flush finds it, wherever it is
+			p.failed(idOf(s.name), vfs.Classify(ignore(err, fs.ErrNotExist)))
+			continue
+		}
+		if at := fi.ModTime(); p.isDue(at, now) {
+			due = append(due, candidate{s, at})
+		} else {
+			p.stats.sooner(at)
+		}
+	}
+	p.stats.Due = len(due)
+	slices.SortFunc(due, func(a, b candidate) int {
+		return cmp.Or(a.at.Compare(b.at), strings.Compare(a.name, b.name))
+	})
+	return due, nil
+}
+
+func (p *pass) candidates() ([]spot, error) {
+	if len(p.opt.IDs) == 0 {
+		return p.q.list(spool())
+	}
+	spots, err := p.q.selectSpots(p.opt.IDs)
+	p.failed("flush", err)
+	return slices.DeleteFunc(spots, func(s spot) bool { return s.place > inCur }), nil
+}
+
+// isDue also takes a time that is further away than any schedule puts it: the clock was wrong when it was set.
+func (p *pass) isDue(at, now time.Time) bool {
+	return p.opt.All || len(p.opt.IDs) > 0 || !at.After(now) || at.Sub(now) > p.q.opt.Schedule.Lifetime
+}
+
+// run gives the candidates to the workers in their order.
+func (p *pass) run(ctx context.Context, due []candidate) {
+	var next atomic.Int64
+	worker := func() {
+		for {
+			i := int(next.Add(1)) - 1
+			if i >= len(due) || ctx.Err() != nil {
+				return
+			}
+			p.work(ctx, due[i])
+		}
+	}
+	workers := min(cmp.Or(max(p.opt.Parallel, 0), DefaultParallel), len(due))
+	if workers == 1 {
+		worker()
+		return
+	}
+	var wg sync.WaitGroup
+	for range workers {
+		wg.Go(worker)
+	}
+	wg.Wait()
+}
+
+// gate lets as many through as a flush may try, and not faster than it may.
+type gate struct {
+	mu    sync.Mutex
+	left  int // -1: no limit
+	pause time.Duration
+	next  time.Time
+}
+
+func newGate(opt FlushOptions) *gate {
+	g := &gate{left: -1, pause: opt.Pause}
+	if opt.Max > 0 {
+		g.left = opt.Max
+	}
+	return g
+}
+
+// pass waits for its turn; false says that there is none.
+func (g *gate) pass(ctx context.Context) bool {
+	at, ok := g.turn()
+	wait := time.Until(at)
+	if !ok || wait <= 0 {
+		return ok && ctx.Err() == nil
+	}
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+func (g *gate) turn() (at time.Time, ok bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.left == 0 {
+		return at, false
+	}
+	if g.left > 0 {
+		g.left--
+	}
+	if g.pause <= 0 {
+		return at, true
+	}
+	at = time.Now()
+	if g.next.After(at) {
+		at = g.next
+	}
+	g.next = at.Add(g.pause)
+	return at, true
+}
