@@ -1,0 +1,202 @@
+package delivery
+
+import (
+	"context"
+	"io"
+	"slices"
+
+	"mailx/pkg/mail"
+	"mailx/pkg/maildir"
+	"mailx/pkg/maillog"
+	"mailx/pkg/message"
+	"mailx/pkg/smtp"
+)
+
+// Spooled is a message on its way into the queue: written, then committed or aborted.
+type Spooled interface {
+	io.Writer
+	Commit() error
+	Abort() error
+}
+
+// Intake takes messages from SMTP sessions: it is the smtp.Backend of a mail server. What is for mailboxes of this host goes
+// straight into their Maildirs at the moment of DATA, what is for others into the queue, and Commit returns nil only
+// when all of it is durable.
+type Intake struct {
+	Router *Router
+	// Open gives the Maildir at a path that the Router named, and makes it if it is not there.
+	Open func(path string) (*maildir.Dir, error)
+	// Enqueue starts a message in the queue; nil: nothing is taken for other hosts.
+	Enqueue func(env *mail.Envelope) (Spooled, error)
+	// MayRelay says who may send to other hosts; nil: those who have authenticated.
+	MayRelay func(p *smtp.Peer) bool
+	Log      *maillog.Logger // nil: no log
+}
+
+var _ smtp.Backend = (*Intake)(nil)
+
+var (
+	errRelay   = mail.Permanentf(7, 1, "Relaying denied")
+	errNoQueue = mail.Permanentf(7, 1, "Mail for other hosts is not taken here")
+)
+
+// Mail opens a transaction.
+func (in *Intake) Mail(_ context.Context, p *smtp.Peer, env *mail.Envelope) (smtp.Tx, error) {
+	return &intakeTx{in: in, peer: *p, env: env}, nil
+}
+
+// intakeTx is one message on its way in.
+type intakeTx struct {
+	in   *Intake
+	peer smtp.Peer
+	env  *mail.Envelope
+
+	boxes []string         // Maildirs, each once
+	away  []mail.Recipient // for the queue
+
+	opened bool
+	local  *maildir.Delivery
+	queued Spooled
+	size   int64
+}
+
+// Rcpt decides about a recipient now, so that the peer learns of a wrong address and nobody has to send a bounce.
+func (tx *intakeTx) Rcpt(_ context.Context, r mail.Recipient) error {
+	err := tx.take(r)
+	if err != nil {
+		tx.log(&maillog.Event{Kind: maillog.Rejected, To: r.Path(), Status: mail.StatusOf(err).String(), Err: err})
+	}
+	return err
+}
+
+func (tx *intakeTx) take(r mail.Recipient) error {
+	if !tx.in.Router.IsLocal(r.Domain) && !tx.mayRelay() {
+		return errRelay
+	}
+	d, err := tx.in.Router.Route(r.Address)
+	if err != nil {
+		return err
+	}
+	for _, skipped := range d.Skipped {
+		tx.log(&maillog.Event{Kind: maillog.Rejected, To: r.Path(), Text: "member of the alias", Err: skipped})
+	}
+	for _, t := range d.Targets {
+		switch {
+		case t.Kind == Mailbox && !slices.Contains(tx.boxes, t.Path):
+			tx.boxes = append(tx.boxes, t.Path)
+		case t.Kind == Remote && tx.in.Enqueue == nil:
+			return errNoQueue
+		case t.Kind == Remote:
+			to := r
+			to.Address = t.Address
+			tx.away = append(tx.away, to)
+		}
+	}
+	return nil
+}
+
+func (tx *intakeTx) mayRelay() bool {
+	if tx.in.MayRelay == nil {
+		return tx.peer.User != ""
+	}
+	return tx.in.MayRelay(&tx.peer)
+}
+
+// Write stores a piece of the message wherever it goes.
+func (tx *intakeTx) Write(p []byte) (int, error) {
+	if err := tx.open(); err != nil {
+		return 0, err
+	}
+	tx.size += int64(len(p))
+	if tx.local != nil {
+		if _, err := tx.local.Write(p); err != nil {
+			return 0, err
+		}
+	}
+	if tx.queued != nil {
+		if _, err := tx.queued.Write(p); err != nil {
+			return 0, err
+		}
+	}
+	return len(p), nil
+}
+
+// open makes the files, once all recipients are known.
+func (tx *intakeTx) open() error {
+	if tx.opened {
+		return nil
+	}
+	tx.opened = true
+	if err := tx.openLocal(); err != nil {
+		return err
+	}
+	if len(tx.away) == 0 {
+		return nil
+	}
+	env := *tx.env
+	env.Rcpts = tx.away
+	var err error
+	tx.queued, err = tx.in.Enqueue(&env)
+	return err
+}
+
+func (tx *intakeTx) openLocal() error {
+	for _, path := range tx.boxes {
+		dir, err := tx.in.Open(path)
+		if err != nil {
+			return storageError(err)
+		}
+		if tx.local != nil {
+			tx.local.Also(dir)
+		} else if tx.local, err = dir.Deliver(); err != nil {
+			return storageError(err)
+		}
+	}
+	if tx.local == nil {
+		return nil
+	}
+	_, err := tx.local.Write(message.AppendReturnPath(nil, tx.env.Sender)) // RFC 5321 §4.4
+	return err
+}
+
+// Commit makes everything durable. The mailboxes come first: if the queue fails after them, the peer tries again and a user
+// here gets the message twice, which is better than a stranger elsewhere.
+func (tx *intakeTx) Commit() error {
+	err := tx.open()
+	if err == nil && tx.local != nil {
+		err = tx.local.Commit()
+	}
+	if err == nil && tx.queued != nil {
+		err = tx.queued.Commit()
+	}
+	if err != nil {
+		tx.Abort()
+		tx.log(&maillog.Event{Kind: maillog.Rejected, Status: mail.StatusOf(err).String(), Err: err})
+		return err
+	}
+	tx.log(&maillog.Event{Kind: maillog.Accepted, Size: tx.size})
+	return nil
+}
+
+// Abort drops what has not been committed.
+func (tx *intakeTx) Abort() error {
+	var err error
+	if tx.local != nil {
+		err = tx.local.Abort()
+	}
+	if tx.queued != nil {
+		if qerr := tx.queued.Abort(); err == nil {
+			err = qerr
+		}
+	}
+	return err
+}
+
+// log adds to an event what is known of the transaction.
+func (tx *intakeTx) log(e *maillog.Event) {
+	if tx.in.Log == nil || !tx.in.Log.Enabled() {
+		return
+	}
+	e.ID, e.From, e.User, e.Peer = tx.env.ID, tx.env.Sender.Path(), tx.peer.User, tx.peer.Addr
+	tx.in.Log.Log(e)
+}

@@ -1,0 +1,199 @@
+package delivery
+
+import (
+	"context"
+	"errors"
+	"io"
+	"slices"
+
+	"mailx/pkg/mail"
+	"mailx/pkg/maildir"
+	"mailx/pkg/message"
+)
+
+// Local delivers into Maildirs on this host. It is safe for concurrent use.
+type Local struct {
+	Router *Router
+	// Open gives the Maildir at a path that the Router named, and makes it if it is not there. It may keep Maildirs
+	// open.
+	Open func(path string) (*maildir.Dir, error)
+}
+
+// Deliver stores a message, in local form, for the recipients of env: one file, with a link for each mailbox, durable
+// before it returns. An unknown name is permanent, 5.1.1. What the Router sends to other hosts is temporary, 4.3.5:
+// it is not for this transport.
+func (l *Local) Deliver(ctx context.Context, env *mail.Envelope, msg io.ReaderAt, size int64) []mail.Result {
+	b := newBatch(env)
+	for i, r := range env.Rcpts {
+		d, err := l.Router.Route(r.Address)
+		for _, t := range d.Targets {
+			if t.Kind != Mailbox && err == nil {
+				err = mail.Temporaryf(3, 5, "Recipient is on another host")
+			}
+		}
+		if err != nil {
+			b.add(i, mail.Result{Err: err})
+			continue
+		}
+		for _, t := range d.Targets {
+			b.box(i, t.Path)
+		}
+	}
+	l.store(ctx, b, msg, size)
+	return b.results()
+}
+
+// batch is one message on its way to many places, and what became of it there.
+type batch struct {
+	env      *mail.Envelope
+	outcomes [][]mail.Result // by recipient
+	boxes    [][]string      // by recipient: paths of Maildirs
+}
+
+func newBatch(env *mail.Envelope) *batch {
+	n := len(env.Rcpts)
+	return &batch{env: env, outcomes: make([][]mail.Result, n), boxes: make([][]string, n)}
+}
+
+func (b *batch) add(i int, r mail.Result) { b.outcomes[i] = append(b.outcomes[i], r) }
+
+func (b *batch) box(i int, path string) { b.boxes[i] = append(b.boxes[i], path) }
+
+// failed reports that something went wrong for recipient i already.
+func (b *batch) failed(i int) bool {
+	return slices.ContainsFunc(b.outcomes[i], func(r mail.Result) bool { return r.Err != nil })
+}
+
+// results gives one result for each recipient: a failure if anything failed, and a temporary one before a permanent
+// one, since then there is something left to do.
+func (b *batch) results() []mail.Result {
+	results := make([]mail.Result, len(b.outcomes))
+	for i, outcomes := range b.outcomes {
+		worst := mail.Result{Recipient: b.env.Rcpts[i]}
+		for n, r := range outcomes {
+			if n == 0 || badness(r.Err) > badness(worst.Err) {
+				worst = r
+			}
+		}
+		notify := worst.Notify
+		worst.Recipient = b.env.Rcpts[i]
+		if worst.Relayed {
+			worst.Notify = notify // the next host may have taken over the duty to report
+		}
+		results[i] = worst
+	}
+	return results
+}
+
+func badness(err error) int {
+	switch {
+	case err == nil:
+		return 0
+	case mail.StatusOf(err).IsPermanent():
+		return 1
+	}
+	return 2
+}
+
+// store delivers to the mailboxes of a batch. A recipient gets the message in all of its mailboxes or in none, so
+// that trying again gives nobody a second copy; and one whose mailbox is in trouble does not keep the others waiting.
+func (l *Local) store(ctx context.Context, b *batch, msg io.ReaderAt, size int64) {
+	s := &storing{sender: b.env.Sender, msg: msg, size: size, dirs: map[string]*maildir.Dir{}, done: map[string]bool{}}
+	var ready []int
+	var paths []string
+	for i := range b.boxes {
+		if len(b.boxes[i]) == 0 {
+			continue
+		}
+		if err := s.open(l, b.boxes[i]); err != nil {
+			b.add(i, mail.Result{Err: storageError(err)})
+			continue
+		}
+		ready, paths = append(ready, i), append(paths, b.boxes[i]...)
+	}
+	err := s.write(ctx, paths)
+	for _, i := range ready {
+		if err != nil && len(ready) > 1 {
+			b.add(i, mail.Result{Err: storageError(s.write(ctx, b.boxes[i]))})
+			continue
+		}
+		b.add(i, mail.Result{Err: storageError(err)})
+	}
+}
+
+// storing is one message on its way into Maildirs.
+type storing struct {
+	sender mail.Address
+	msg    io.ReaderAt
+	size   int64
+	dirs   map[string]*maildir.Dir
+	done   map[string]bool // paths that have the message
+}
+
+func (s *storing) open(l *Local, paths []string) error {
+	for _, path := range paths {
+		if s.dirs[path] != nil {
+			continue
+		}
+		dir, err := l.Open(path)
+		if err != nil {
+			return err
+		}
+		s.dirs[path] = dir
+	}
+	return nil
+}
+
+// write delivers to those of the paths that do not have the message yet, all or none.
+func (s *storing) write(ctx context.Context, paths []string) error {
+	var d *maildir.Delivery
+	var err error
+	for _, path := range paths {
+		switch {
+		case s.done[path]:
+		case d == nil:
+			if d, err = s.dirs[path].Deliver(); err != nil {
+				return err
+			}
+		default:
+			d.Also(s.dirs[path])
+		}
+	}
+	if d == nil {
+		return nil
+	}
+	err = fill(ctx, d, s.sender, io.NewSectionReader(s.msg, 0, s.size))
+	if err == nil {
+		err = d.Commit()
+	}
+	if err != nil {
+		d.Abort()
+		return err
+	}
+	for _, path := range paths {
+		s.done[path] = true
+	}
+	return nil
+}
+
+// fill writes the message with its Return-Path (RFC 5321 §4.4).
+func fill(ctx context.Context, d *maildir.Delivery, sender mail.Address, msg io.Reader) error {
+	var in message.Intake
+	in.Reset(d, message.AppendReturnPath(nil, sender))
+	if _, err := io.Copy(&in, msg); err != nil {
+		return err
+	}
+	if err := in.Close(); err != nil {
+		return err
+	}
+	return ctx.Err()
+}
+
+// storageError makes an unclassified error of a mailbox a temporary one with a text.
+func storageError(err error) error {
+	var known *mail.Error
+	if err == nil || errors.As(err, &known) {
+		return err
+	}
+	return mail.Temporaryf(2, 0, "Mailbox can't be written: %w", err)
+}

@@ -1,0 +1,408 @@
+package delivery
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"mailx/pkg/auth"
+	"mailx/pkg/dns"
+	"mailx/pkg/mail"
+	"mailx/pkg/smtp"
+)
+
+// What a Relay does unless its fields say otherwise.
+const (
+	DefaultPerDestination = 20
+	DefaultIdleLimit      = 5 * time.Second
+	DefaultDeadFor        = 5 * time.Minute
+)
+
+// Bounds of one attempt.
+const (
+	maxAddresses    = 10 // tried for one destination
+	maxDestinations = 20 // of one message that are worked on at once
+	connectTimeout  = 30 * time.Second
+	defaultMXPort   = "25"
+	maxTransactions = 1000 // of one message at one destination
+)
+
+// Relay carries mail to other hosts by SMTP or LMTP. Set the fields before the first call; Close ends its
+// connections. It is safe for concurrent use.
+//
+// All recipients of a message at one destination (a list of servers, or the MX hosts of a domain) share a connection
+// and, up to smtp.MaxTransaction, a transaction. Connections are used again for the next message.
+//
+// Hosts are tried in their order as long as connecting, TLS, the greeting or EHLO fail. When none is left the
+// destination counts as dead for a while, and its mail is put off (4.4.1) without a try. A refusal is permanent only
+// if all hosts refused for good.
+type Relay struct {
+	Via            func(domain string) []Server // nil: always the MX hosts; see Router.Via
+	Resolver       dns.Resolver                 // that of the system if nil
+	Self           func(host string) bool       // names of this host, at which a list of MX hosts ends; may be nil
+	Hello          string                       // our name in EHLO
+	Port           string                       // of MX hosts; 25 if empty
+	TLSConfig      *tls.Config                  // roots and client certificates; may be nil
+	MXPolicy       smtp.TLSPolicy               // for MX hosts
+	Timeouts       smtp.Timeouts
+	PerDestination int           // connections at once; DefaultPerDestination if 0
+	IdleLimit      time.Duration // after which a connection is closed; DefaultIdleLimit if 0; negative: none is kept
+	DeadFor        time.Duration // DefaultDeadFor if 0; negative: every message tries
+	Now            func() time.Time
+	Trace          func(sent bool, line string) // of every connection, see wire.TraceFunc; called concurrently
+	// Dial connects to an address; a net.Dialer's DialContext if nil.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+
+	pool pool
+}
+
+// Close ends the idle connections. The Relay works on without keeping any.
+func (r *Relay) Close() { r.pool.close() }
+
+// Deliver sends a message, in local form, and gives one result for each recipient, in their order. Destinations do
+// not wait for each other.
+func (r *Relay) Deliver(ctx context.Context, env *mail.Envelope, msg io.ReaderAt, size int64) []mail.Result {
+	results := make([]mail.Result, len(env.Rcpts))
+	parts := r.split(env)
+	work := func(p *part) {
+		for n, result := range r.deliverPart(ctx, p, msg, size) {
+			results[p.index[n]] = result
+		}
+	}
+	if len(parts) == 1 {
+		work(parts[0])
+		return results
+	}
+	var all sync.WaitGroup
+	places := make(chan struct{}, maxDestinations)
+	for _, p := range parts {
+		places <- struct{}{}
+		all.Go(func() {
+			defer func() { <-places }()
+			work(p)
+		})
+	}
+	all.Wait()
+	return results
+}
+
+// part is what goes to one destination; index tells which recipients of the whole they are.
+type part struct {
+	key    string
+	domain string   // for MX
+	via    []Server // or these
+	env    mail.Envelope
+	index  []int
+}
+
+func (r *Relay) split(env *mail.Envelope) []*part {
+	var parts []*part
+	byKey := map[string]*part{}
+	for i, rcpt := range env.Rcpts {
+		p := r.partOf(rcpt.Domain)
+		if known := byKey[p.key]; known != nil {
+			p = known
+		} else {
+			p.env = *env
+			p.env.Rcpts = nil
+			byKey[p.key] = p
+			parts = append(parts, p)
+		}
+		p.env.Rcpts = append(p.env.Rcpts, rcpt)
+		p.index = append(p.index, i)
+	}
+	return parts
+}
+
+func (r *Relay) partOf(domain string) *part {
+	if r.Via != nil {
+		if via := r.Via(domain); len(via) > 0 {
+			return &part{key: joinServers(via), via: via}
+		}
+	}
+	name := normal(domain)
+	return &part{key: "mx:" + name, domain: name}
+}
+
+// deliverPart sends to one destination, in as many transactions as the server needs.
+func (r *Relay) deliverPart(ctx context.Context, p *part, msg io.ReaderAt, size int64) []mail.Result {
+	d, err := r.pool.enter(ctx, p.key, cmp.Or(r.PerDestination, DefaultPerDestination))
+	if err != nil {
+		return allFailed(p.env.Rcpts, err)
+	}
+	defer r.pool.leave(d)
+	c, isReused, err := r.client(ctx, d, p)
+	if err != nil {
+		return allFailed(p.env.Rcpts, err)
+	}
+	send := func(env *mail.Envelope) []mail.Result {
+		return c.Send(ctx, env, io.NewSectionReader(msg, 0, size), size)
+	}
+	results := send(&p.env)
+	if isReused && c.Stale() && ctx.Err() == nil {
+		c.Close()
+		if c, err = r.connect(ctx, d, p); err != nil {
+			return allFailed(p.env.Rcpts, err)
+		}
+		results = send(&p.env)
+	}
+	for range maxTransactions {
+		if !c.Usable() || !sendRest(&p.env, results, send) {
+			break
+		}
+	}
+	r.pool.put(d, c, cmp.Or(r.IdleLimit, DefaultIdleLimit))
+	return results
+}
+
+// sendRest tries those again that had no room in the transaction that just ended (RFC 5321 §4.5.3.1.10), and reports
+// whether that made sense.
+func sendRest(env *mail.Envelope, results []mail.Result, send func(*mail.Envelope) []mail.Result) bool {
+	rest := *env
+	rest.Rcpts = nil
+	var index []int
+	for i, result := range results {
+		if isTooMany(result.Err) {
+			rest.Rcpts, index = append(rest.Rcpts, env.Rcpts[i]), append(index, i)
+		}
+	}
+	if len(index) == 0 || len(index) == len(results) {
+		return false
+	}
+	isProgress := false
+	for n, result := range send(&rest) {
+		results[index[n]] = result
+		isProgress = isProgress || !isTooMany(result.Err)
+	}
+	return isProgress
+}
+
+func isTooMany(err error) bool {
+	return err != nil && mail.StatusOf(err) == mail.Status{Class: mail.Temporary, Subject: 5, Detail: 3}
+}
+
+func allFailed(rcpts []mail.Recipient, err error) []mail.Result {
+	results := make([]mail.Result, len(rcpts))
+	var reply *smtp.Reply
+	errors.As(err, &reply)
+	for i, rcpt := range rcpts {
+		results[i] = mail.Result{Recipient: rcpt, Err: err}
+		if reply != nil {
+			results[i].Reply = reply.Error()
+		}
+	}
+	return results
+}
+
+// client gives a connection: an idle one, or a new one unless the destination is dead.
+func (r *Relay) client(ctx context.Context, d *destination, p *part) (c *smtp.Client, isReused bool, err error) {
+	if c := r.pool.take(d); c != nil {
+		return c, true, nil
+	}
+	c, err = r.connect(ctx, d, p)
+	return c, false, err
+}
+
+// connect tries the hosts of a destination, and remembers when none can be reached.
+func (r *Relay) connect(ctx context.Context, d *destination, p *part) (*smtp.Client, error) {
+	if err := r.pool.dead(d, r.now()); err != nil {
+		return nil, mail.Temporaryf(4, 1, "Destination could not be reached a moment ago: %w", err)
+	}
+	c, err := r.tryHosts(ctx, p)
+	deadFor := cmp.Or(r.DeadFor, DefaultDeadFor)
+	if err != nil && ctx.Err() == nil && deadFor > 0 && !mail.StatusOf(err).IsPermanent() {
+		r.pool.bury(d, err, r.now(), deadFor)
+	}
+	return c, err
+}
+
+func (r *Relay) now() time.Time {
+	if r.Now != nil {
+		return r.Now()
+	}
+	return time.Now()
+}
+
+func (r *Relay) resolver() dns.Resolver {
+	if r.Resolver != nil {
+		return r.Resolver
+	}
+	return dns.System()
+}
+
+func (r *Relay) tryHosts(ctx context.Context, p *part) (*smtp.Client, error) {
+	t := &tries{relay: r, left: maxAddresses}
+	if len(p.via) > 0 {
+		for _, server := range p.via {
+			if c := t.server(ctx, server); c != nil {
+				return c, nil
+			}
+		}
+		return nil, t.verdict()
+	}
+	route := dns.Route{Resolver: r.resolver(), Self: r.Self}
+	hosts, err := route.Hosts(ctx, p.domain)
+	if err != nil {
+		return nil, err
+	}
+	mx := Server{Scheme: "smtp", TLS: r.MXPolicy}
+	for _, host := range hosts {
+		addrs, err := host.Resolve(ctx, r.resolver())
+		if err != nil {
+			t.failed(err)
+			continue
+		}
+		mx.Host = host.Name
+		if c := t.addresses(ctx, mx, cmp.Or(r.Port, defaultMXPort), addrs); c != nil {
+			return c, nil
+		}
+	}
+	return nil, t.verdict()
+}
+
+// tries goes through the addresses of a destination.
+type tries struct {
+	relay *Relay
+	left  int
+	err   error // the one of the highest weight, the first of its kind
+}
+
+func (t *tries) failed(err error) {
+	if t.err == nil || weight(err) > weight(t.err) {
+		t.err = err
+	}
+}
+
+// weight orders failures: temporary ones count before permanent ones, because there is still hope; and what a server
+// said before what the network did, because it tells more.
+func weight(err error) int {
+	switch s := mail.StatusOf(err); {
+	case s.IsPermanent():
+		return 0
+	case s.Subject == 4:
+		return 1
+	}
+	return 2
+}
+
+func (t *tries) verdict() error {
+	if t.err == nil {
+		return mail.Temporaryf(4, 1, "No host to connect to")
+	}
+	return t.err
+}
+
+// server tries a configured server. That its name can't be resolved is our trouble, and never permanent.
+func (t *tries) server(ctx context.Context, s Server) *smtp.Client {
+	if s.Path != "" {
+		return t.address(ctx, s, "unix", s.Path)
+	}
+	host := dns.Host{Name: s.Host}
+	if ip, err := netip.ParseAddr(s.Host); err == nil {
+		host.Literal = ip
+	}
+	addrs, err := host.Resolve(ctx, t.relay.resolver())
+	if err != nil {
+		t.failed(mail.Temporaryf(4, 3, "Server %s has no known address: %w", s.Host, err))
+		return nil
+	}
+	return t.addresses(ctx, s, s.port(), addrs)
+}
+
+func (t *tries) addresses(ctx context.Context, s Server, port string, addrs []netip.Addr) *smtp.Client {
+	for _, addr := range addrs {
+		if t.left == 0 || ctx.Err() != nil {
+			break
+		}
+		t.left--
+		if c := t.address(ctx, s, "tcp", net.JoinHostPort(addr.String(), port)); c != nil {
+			return c
+		}
+	}
+	return nil
+}
+
+// address connects and gets the session as far as MAIL. When opportunistic TLS breaks, the next try is in clear:
+// anybody could read along anyway (RFC 7435 §3).
+func (t *tries) address(ctx context.Context, s Server, network, address string) *smtp.Client {
+	c, err := t.relay.open(ctx, s, network, address)
+	var handshake *smtp.HandshakeError
+	if errors.As(err, &handshake) && s.TLS == smtp.TLSOpportunistic && !s.isImplicitTLS() {
+		s.TLS = smtp.TLSNone
+		c, err = t.relay.open(ctx, s, network, address)
+	}
+	if err != nil {
+		t.failed(err)
+		return nil
+	}
+	return c
+}
+
+func (r *Relay) open(ctx context.Context, s Server, network, address string) (*smtp.Client, error) {
+	nc, err := r.dial(ctx, network, address)
+	if err != nil {
+		return nil, mail.Temporaryf(4, 1, "Can't connect to %s: %w", s.name(), err)
+	}
+	c, err := smtp.NewClient(ctx, nc, smtp.ClientOptions{
+		Hello:       r.Hello,
+		Server:      s.name(),
+		TLS:         s.TLS,
+		TLSConfig:   r.TLSConfig,
+		ImplicitTLS: s.isImplicitTLS(),
+		LMTP:        s.Scheme == "lmtp",
+		Timeouts:    r.Timeouts,
+		Trace:       r.Trace,
+	})
+	if err != nil || s.User == "" {
+		return c, err
+	}
+	if err := authenticate(ctx, c, s); err != nil {
+		c.Quit()
+		return nil, err
+	}
+	return c, nil
+}
+
+func (s Server) name() string { return cmp.Or(s.Host, "localhost") }
+
+func (r *Relay) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, cmp.Or(r.Timeouts.Connect, connectTimeout))
+	defer cancel()
+	if r.Dial != nil {
+		return r.Dial(ctx, network, address)
+	}
+	var d net.Dialer
+	return d.DialContext(ctx, network, address)
+}
+
+// authenticate never fails for good: a wrong password is a matter of configuration, and the mail can wait for it.
+func authenticate(ctx context.Context, c *smtp.Client, s Server) error {
+	mech, err := auth.NewClient(s.credentials(), auth.Choice{
+		Offered: c.Extensions().Mechanisms(),
+		Secure:  c.MaySendSecret(),
+	})
+	if err == nil {
+		err = c.Auth(ctx, mech)
+	}
+	if err != nil && mail.StatusOf(err).IsPermanent() {
+		return mail.Temporaryf(7, 8, "%s does not let us log in: %w", s.name(), err)
+	}
+	return err
+}
+
+// Dead lists the destinations that could not be reached a short while ago, sorted: domains, or URLs of servers.
+func (r *Relay) Dead() (dead []string) {
+	for _, key := range r.pool.buried(r.now()) {
+		dead = append(dead, strings.TrimPrefix(key, "mx:"))
+	}
+	slices.Sort(dead)
+	return dead
+}

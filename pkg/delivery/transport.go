@@ -1,0 +1,118 @@
+package delivery
+
+import (
+	"context"
+	"io"
+	"slices"
+
+	"mailx/pkg/mail"
+)
+
+// Transport delivers to anybody: into Maildirs what is for this host, by Relay what is not. It is what the queue
+// needs, and safe for concurrent use.
+//
+// An alias with several members of which some are elsewhere is handed to Submit, a message of its own for the members
+// elsewhere, because a recipient of the queue has one fate and they have several. Without Submit they are tried at
+// once, and if one of them has to be tried again then all are, so that some may get the message twice.
+type Transport struct {
+	Router *Router
+	Local  *Local
+	Relay  *Relay
+	// Submit queues a message durably for the recipients of env; may be nil.
+	Submit func(ctx context.Context, env *mail.Envelope, msg io.Reader) error
+	// Skipped is told of members of aliases that lead nowhere; may be nil.
+	Skipped func(env *mail.Envelope, r mail.Recipient, err error)
+}
+
+// Deliver gives one result for each recipient, in their order.
+func (t *Transport) Deliver(ctx context.Context, env *mail.Envelope, msg io.ReaderAt, size int64) []mail.Result {
+	b := newBatch(env)
+	var now, later away
+	for i, r := range env.Rcpts {
+		t.route(b, i, r, &now, &later)
+	}
+	t.Local.store(ctx, b, msg, size)
+	later.drop(b.failed)
+	if len(later.rcpts) > 0 {
+		err := t.Submit(ctx, later.envelope(env), io.NewSectionReader(msg, 0, size))
+		for n := range later.rcpts {
+			later.done(b, n, mail.Result{Err: err})
+		}
+	}
+	if len(now.rcpts) > 0 {
+		for n, r := range t.Relay.Deliver(ctx, now.envelope(env), msg, size) {
+			now.done(b, n, r)
+		}
+	}
+	return b.results()
+}
+
+// route adds the targets of recipient i.
+func (t *Transport) route(b *batch, i int, r mail.Recipient, now, later *away) {
+	d, err := t.Router.Route(r.Address)
+	if err != nil {
+		b.add(i, mail.Result{Err: err})
+		return
+	}
+	for _, skipped := range d.Skipped {
+		if t.Skipped != nil {
+			t.Skipped(b.env, r, skipped)
+		}
+	}
+	for _, target := range d.Targets {
+		switch {
+		case target.Kind == Mailbox:
+			b.box(i, target.Path)
+		case len(d.Targets) > 1 && t.Submit != nil:
+			later.add(i, r, target.Address)
+		default:
+			now.add(i, r, target.Address)
+		}
+	}
+}
+
+// away is the part of a batch that goes to other hosts: each address once, with the recipients it is for.
+type away struct {
+	rcpts  []mail.Recipient
+	owners [][]int
+	index  map[mail.Address]int
+}
+
+func (a *away) add(i int, r mail.Recipient, to mail.Address) {
+	n, known := a.index[to]
+	if !known {
+		if a.index == nil {
+			a.index = map[mail.Address]int{}
+		}
+		n = len(a.rcpts)
+		a.index[to] = n
+		r.Address = to
+		a.rcpts, a.owners = append(a.rcpts, r), append(a.owners, nil)
+	}
+	a.owners[n] = append(a.owners[n], i)
+}
+
+// drop leaves out what is for nobody but recipients that failed: all of such a one is tried again.
+func (a *away) drop(failed func(i int) bool) {
+	var kept away
+	for n, r := range a.rcpts {
+		owners := slices.DeleteFunc(a.owners[n], failed)
+		if len(owners) > 0 {
+			kept.rcpts, kept.owners = append(kept.rcpts, r), append(kept.owners, owners)
+		}
+	}
+	*a = kept
+}
+
+// envelope is env for these recipients.
+func (a *away) envelope(env *mail.Envelope) *mail.Envelope {
+	part := *env
+	part.Rcpts = a.rcpts
+	return &part
+}
+
+func (a *away) done(b *batch, n int, r mail.Result) {
+	for _, i := range a.owners[n] {
+		b.add(i, r)
+	}
+}

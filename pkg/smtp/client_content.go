@@ -1,0 +1,169 @@
+package smtp
+
+import (
+	"bytes"
+	"io"
+
+	"mailx/pkg/mail"
+)
+
+// maxBuffered is the size up to which a message is read into memory and looked at before it is sent.
+const maxBuffered = 64 << 10
+
+// content is a message and what is known about it.
+type content struct {
+	r            io.Reader
+	size         int64 // octets on the wire without dot-stuffing; an estimate if not known
+	known        bool  // the message has been looked at
+	is8bit       bool
+	is8bitHeader bool
+	last         byte // octet seen last
+	inBody       bool
+	octets       int64 // seen so far
+	lines        int64
+}
+
+// inspect looks at the message as far as that is possible without sending it.
+func (c *Client) inspect(msg io.Reader, size int64) (*content, error) {
+	if c.scratch == nil {
+		c.scratch = make([]byte, maxBuffered)
+	}
+	b := &content{last: '\n', size: max(size, 0)}
+	n, err := io.ReadFull(msg, c.scratch)
+	switch {
+	case err == io.EOF, err == io.ErrUnexpectedEOF:
+		b.see(c.scratch[:n])
+		b.finish()
+		b.r = bytes.NewReader(c.scratch[:n])
+		return b, nil
+	case err != nil:
+		return nil, errLocal(err)
+	}
+	if s, ok := msg.(io.ReadSeeker); ok {
+		return b, b.scan(s, c.scratch)
+	}
+	b.r = io.MultiReader(bytes.NewReader(bytes.Clone(c.scratch)), msg)
+	return b, nil
+}
+
+func errLocal(err error) error { return mail.Temporaryf(3, 0, "Can't read the message: %w", err) }
+
+// scan reads a large message to its end, beginning with the part in buf, and goes back to its start.
+func (b *content) scan(s io.ReadSeeker, buf []byte) error {
+	now, err := s.Seek(0, io.SeekCurrent)
+	if err != nil {
+		return errLocal(err)
+	}
+	start, n := now-int64(len(buf)), len(buf)
+	for err == nil {
+		b.see(buf[:n])
+		n, err = s.Read(buf)
+	}
+	if err != io.EOF {
+		return errLocal(err)
+	}
+	b.see(buf[:n])
+	b.finish()
+	b.r = s
+	if _, err := s.Seek(start, io.SeekStart); err != nil {
+		return errLocal(err)
+	}
+	return nil
+}
+
+// see looks at the next octets: line ends, and 8-bit data in the header or not.
+func (b *content) see(p []byte) {
+	if len(p) == 0 {
+		return
+	}
+	b.octets += int64(len(p))
+	b.lines += int64(bytes.Count(p, []byte{'\n'}))
+	if !b.inBody {
+		end := headerEnd(p, b.last)
+		b.is8bitHeader = b.is8bitHeader || has8bit(p[:end])
+		b.inBody = end < len(p)
+	}
+	b.is8bit = b.is8bit || has8bit(p)
+	b.last = p[len(p)-1]
+}
+
+// finish says that all was seen. The final line end is sent even if the message has none.
+func (b *content) finish() {
+	b.known = true
+	b.size = b.octets + b.lines
+	if b.last != '\n' {
+		b.size += 2
+	}
+}
+
+// headerEnd gives the index of the empty line, or len(p). last is the octet before p.
+func headerEnd(p []byte, last byte) int {
+	if last == '\n' && p[0] == '\n' {
+		return 0
+	}
+	if i := bytes.Index(p, []byte("\n\n")); i >= 0 {
+		return i + 1
+	}
+	return len(p)
+}
+
+func has8bit(p []byte) bool {
+	var all byte
+	for _, c := range p {
+		all |= c
+	}
+	return all >= 0x80
+}
+
+// writeContent sends the message and its final dot; what fits goes out in one write. If the message can't be read to
+// its end the connection is closed without the dot, so that nobody takes a part for the whole.
+func (c *Client) writeContent(b *content) error {
+	dot := c.wc.DotWriter()
+	err := c.copyContent(dot, b.r)
+	if err != nil {
+		return err
+	}
+	if err = dot.Close(); err == nil {
+		c.wc.Trace(true, "(message)")
+		c.wc.Trace(true, ".")
+		err = c.wc.Flush()
+	}
+	if err != nil {
+		return c.lastWords(err)
+	}
+	return nil
+}
+
+func (c *Client) copyContent(to io.Writer, from io.Reader) error {
+	if small, ok := from.(*bytes.Reader); ok {
+		if _, err := small.WriteTo(to); err != nil {
+			return c.lastWords(err)
+		}
+		return nil
+	}
+	buf := make([]byte, 32<<10) // not c.scratch: the message may begin there
+	for {
+		n, err := from.Read(buf)
+		if _, werr := to.Write(buf[:n]); werr != nil {
+			return c.lastWords(werr)
+		}
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			c.Close()
+			return errLocal(err)
+		}
+	}
+}
+
+// lastWords looks for the reply of a server that hung up within the data, such as 552, before it says that the
+// connection was lost.
+func (c *Client) lastWords(err error) error {
+	c.wc.Within(c.opt.Timeouts.Quit)
+	if r, rerr := readReply(c.wc); rerr == nil && r.Code >= 400 {
+		c.Close()
+		return r
+	}
+	return c.lost(err)
+}

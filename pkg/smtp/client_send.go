@@ -1,0 +1,350 @@
+package smtp
+
+import (
+	"context"
+	"errors"
+	"io"
+	"time"
+
+	"mailx/pkg/mail"
+)
+
+const (
+	// MaxTransaction is how many recipients one transaction takes (RFC 5321 §4.5.3.1.8 promises 100; 1000 is what
+	// servers take).
+	MaxTransaction = 1000
+	// maxWindow is how many octets of commands may wait for their replies. It fits into the buffers of any system, so
+	// that client and server can't block each other (RFC 2920 §3.1).
+	maxWindow = 16 << 10
+)
+
+func errClosed() error { return mail.Temporaryf(4, 2, "Connection is closed") }
+
+// Send sends one message, in local form, to the recipients of env, and gives one result for each of them in their
+// order. size is its length in octets; it is used where the message can't be looked at before it goes out: that is
+// possible up to 64 KiB, and for any size when msg is an io.Seeker.
+//
+// Recipients beyond MaxTransaction are not tried; they get 4.5.3. If the server takes no 8-bit data the message must
+// have none (5.6.3). When ctx ends the connection is closed, and what has not been answered is temporary.
+func (c *Client) Send(ctx context.Context, env *mail.Envelope, msg io.Reader, size int64) []mail.Result {
+	t := newTransaction(c, env)
+	if c.broken {
+		t.fail(errClosed())
+		return t.results
+	}
+	c.stale = false
+	if err := c.under(ctx, func() error { return t.run(msg, size) }); err != nil {
+		t.fail(err)
+	}
+	return t.results
+}
+
+// transaction is one message on its way. A recipient is decided once its result is final.
+type transaction struct {
+	c        *Client
+	env      *mail.Envelope
+	results  []mail.Result
+	decided  []bool
+	waiting  []sent // commands without a reply yet, in order
+	octets   int    // of these commands
+	answers  int    // replies so far
+	accepted []int  // recipients that the server took
+	refused  *Reply // of MAIL
+	data     *Reply // of DATA
+}
+
+// sent is a command on the wire; rcpt is its recipient's index.
+type sent struct {
+	verb string
+	rcpt int
+}
+
+func newTransaction(c *Client, env *mail.Envelope) *transaction {
+	t := &transaction{c: c, env: env}
+	t.results = make([]mail.Result, len(env.Rcpts))
+	t.decided = make([]bool, len(env.Rcpts))
+	for i, r := range env.Rcpts {
+		t.results[i] = mail.Result{Recipient: r, RemoteMTA: c.opt.Server}
+	}
+	return t
+}
+
+// fail decides every recipient that is not decided.
+func (t *transaction) fail(err error) {
+	for i := range t.results {
+		t.refuse(i, err)
+	}
+}
+
+func (t *transaction) refuse(i int, err error) {
+	if t.decided[i] {
+		return
+	}
+	t.decided[i] = true
+	t.results[i].Err = err
+	var r *Reply
+	if errors.As(err, &r) {
+		t.results[i].Reply = r.Error()
+	}
+}
+
+func (t *transaction) accept(i int, r *Reply) {
+	t.decided[i] = true
+	t.results[i].Relayed = !t.c.opt.LMTP
+	t.results[i].Reply = r.Error()
+	if t.c.ext.Has("DSN") { // the server reports success now (RFC 3461 §5.2.2)
+		t.results[i].Notify &^= mail.NotifySuccess
+	}
+}
+
+// run gives the error that holds for every recipient not decided.
+func (t *transaction) run(msg io.Reader, size int64) error {
+	body, err := t.c.inspect(msg, size)
+	if err != nil {
+		return err
+	}
+	args, err := t.mailArgs(body)
+	if err != nil {
+		return err
+	}
+	todo := t.candidates(args.UTF8)
+	if len(todo) == 0 {
+		return nil
+	}
+	if err := t.commands(args, todo); err != nil {
+		t.c.stale = t.answers == 0 && t.c.broken
+		return err
+	}
+	switch {
+	case t.refused != nil || len(t.accepted) == 0:
+		return t.nobody()
+	case t.data.Code != 354:
+		t.c.needReset = true
+		return t.c.unexpected(t.data)
+	}
+	return t.content(body)
+}
+
+// mailArgs decides what MAIL says, or why this message can't go to this server.
+func (t *transaction) mailArgs(b *content) (*MailArgs, error) {
+	env, ext := t.env, t.c.ext
+	if !env.Sender.IsNull() {
+		if err := checkAddress(env.Sender); err != nil {
+			return nil, err
+		}
+	}
+	m := &MailArgs{Sender: env.Sender}
+	if limit := ext.MaxSize(); limit > 0 && b.size > limit {
+		return nil, mail.Permanentf(3, 4, "Message of %d octets is too big for %s, which takes %d",
+			b.size, printable(t.c.opt.Server), limit)
+	}
+	if ext.Has("SIZE") {
+		m.Size = b.size
+	}
+	has8bit := b.is8bit || !b.known && env.Body == mail.Body8BitMIME
+	switch {
+	case env.Body == mail.BodyBinaryMIME:
+		return nil, mail.Permanentf(6, 3, "Binary messages can't be sent")
+	case ext.Has("8BITMIME") && (has8bit || env.Body == mail.Body8BitMIME):
+		m.Body = mail.Body8BitMIME
+	case has8bit:
+		return nil, mail.Permanentf(6, 3, "Message has 8-bit data, which %s does not take", printable(t.c.opt.Server))
+	}
+	needsUTF8 := env.UTF8 && (b.is8bitHeader || !b.known) || !env.Sender.IsASCII()
+	m.UTF8 = ext.Has("SMTPUTF8") && (needsUTF8 || env.UTF8 || t.hasUTF8Recipient())
+	if needsUTF8 && !m.UTF8 {
+		return nil, errNoUTF8(t.c)
+	}
+	if ext.Has("DSN") {
+		m.Ret, m.EnvID = env.Ret, sendableEnvID(env.EnvID)
+	}
+	return m, nil
+}
+
+func errNoUTF8(c *Client) error {
+	return mail.Permanentf(6, 7, "%s does not take addresses and headers in UTF-8", printable(c.opt.Server))
+}
+
+func (t *transaction) hasUTF8Recipient() bool {
+	for i := range t.env.Rcpts {
+		if !t.env.Rcpts[i].IsASCII() {
+			return true
+		}
+	}
+	return false
+}
+
+// candidates gives the recipients that can be named to this server, and decides the others.
+func (t *transaction) candidates(utf8 bool) []int {
+	todo := make([]int, 0, len(t.results))
+	for i, r := range t.env.Rcpts {
+		err := checkAddress(r.Address)
+		switch {
+		case err != nil:
+		case !utf8 && !r.IsASCII():
+			err = errNoUTF8(t.c)
+		case len(todo) == MaxTransaction:
+			err = mail.Temporaryf(5, 3, "Too many recipients for one transaction")
+		}
+		if err != nil {
+			t.refuse(i, err)
+			continue
+		}
+		todo = append(todo, i)
+	}
+	return todo
+}
+
+// commands sends RSET (if a transaction was left open), MAIL, RCPT for each of todo and DATA, in as few writes as
+// PIPELINING allows (RFC 2920), and reads all replies. DATA is not sent when it is known that nobody was accepted.
+func (t *transaction) commands(args *MailArgs, todo []int) error {
+	if t.c.needReset {
+		t.c.needReset = false
+		if err := t.command(sent{verb: "RSET"}, ""); err != nil {
+			return err
+		}
+	}
+	if err := t.command(sent{verb: "MAIL"}, " "+args.String()); err != nil {
+		return err
+	}
+	dsn := t.c.ext.Has("DSN")
+	for _, i := range todo {
+		if t.refused != nil {
+			return nil
+		}
+		r := t.env.Rcpts[i]
+		if r.Orig = sendableOrig(r.Orig); !dsn {
+			r.Orig, r.Notify = "", 0
+		}
+		if err := t.command(sent{"RCPT", i}, " "+formatRcpt(r)); err != nil {
+			return err
+		}
+	}
+	if len(t.waiting) == 0 && (t.refused != nil || len(t.accepted) == 0) {
+		return nil
+	}
+	if err := t.command(sent{verb: "DATA"}, ""); err != nil {
+		return err
+	}
+	return t.answer()
+}
+
+// command writes one command, and reads the replies when the window is full: at once without PIPELINING.
+func (t *transaction) command(s sent, args string) error {
+	if err := t.c.wc.WriteLine(s.verb + args); err != nil {
+		return t.c.lost(err)
+	}
+	t.waiting = append(t.waiting, s)
+	t.octets += len(s.verb) + len(args) + 2
+	if t.c.ext.Has("PIPELINING") && t.octets < maxWindow {
+		return nil
+	}
+	return t.answer()
+}
+
+// answer sends what is waiting and reads all its replies.
+func (t *transaction) answer() error {
+	if err := t.c.wc.Flush(); err != nil {
+		return t.c.lost(err)
+	}
+	for _, s := range t.waiting {
+		r, err := t.c.reply(t.c.timeoutOf(s.verb))
+		if err == nil {
+			err = t.take(s, r)
+		}
+		if err != nil {
+			return err
+		}
+		t.answers++
+	}
+	t.waiting, t.octets = t.waiting[:0], 0
+	return nil
+}
+
+func (c *Client) timeoutOf(verb string) time.Duration {
+	switch verb {
+	case "RCPT":
+		return c.opt.Timeouts.Rcpt
+	case "DATA":
+		return c.opt.Timeouts.Data
+	}
+	return c.opt.Timeouts.Mail
+}
+
+// take notes what the reply to one command means.
+func (t *transaction) take(s sent, r *Reply) error {
+	isDone, isRefused := r.Code/100 == 2, r.Code >= 400
+	switch {
+	case s.verb == "DATA":
+		t.data = r
+		return nil
+	case s.verb == "RSET" && !isDone, !isDone && !isRefused:
+		return t.c.lost(protocolError("unexpected reply to " + s.verb))
+	case s.verb == "MAIL" && isRefused:
+		t.refused = r
+	case s.verb == "RCPT" && isRefused && t.refused == nil:
+		t.refuse(s.rcpt, r)
+	case s.verb == "RCPT" && isDone:
+		t.accepted = append(t.accepted, s.rcpt)
+	}
+	return nil
+}
+
+// nobody ends a transaction without a recipient. A server that wants the message all the same gets an empty one, since
+// DATA was on its way already (RFC 2920 §3.1).
+func (t *transaction) nobody() error {
+	t.c.needReset = t.refused == nil
+	if t.data != nil && t.data.Code == 354 {
+		t.emptyMessage()
+	}
+	if t.refused != nil {
+		return t.refused
+	}
+	return nil
+}
+
+func (t *transaction) emptyMessage() {
+	t.c.needReset = false
+	if t.c.opt.LMTP { // no reply would follow: RFC 2033 §4.2 says one for each recipient
+		t.c.Close()
+		return
+	}
+	t.c.command(".", t.c.opt.Timeouts.Final) // all recipients are decided, whatever this says
+}
+
+// content sends the message and takes the verdict: one reply, or one for each accepted recipient in LMTP.
+func (t *transaction) content(b *content) error {
+	if err := t.c.writeContent(b); err != nil {
+		return err
+	}
+	if !t.c.opt.LMTP {
+		r, err := t.c.reply(t.c.opt.Timeouts.Final)
+		if err != nil {
+			return err
+		}
+		return t.verdict(r, t.accepted)
+	}
+	for _, i := range t.accepted {
+		r, err := t.c.reply(t.c.opt.Timeouts.Final)
+		if err == nil {
+			err = t.verdict(r, []int{i})
+		}
+		if err != nil && t.c.broken {
+			return err
+		}
+		if err != nil {
+			t.refuse(i, err)
+		}
+	}
+	return nil
+}
+
+func (t *transaction) verdict(r *Reply, rcpts []int) error {
+	if r.Code/100 != 2 {
+		return t.c.unexpected(r)
+	}
+	for _, i := range rcpts {
+		t.accept(i, r)
+	}
+	return nil
+}
