@@ -1,0 +1,208 @@
+package delivery
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"mailx/pkg/mail"
+	"mailx/pkg/maildir"
+	"mailx/pkg/smtp"
+	"mailx/pkg/vfs"
+)
+
+// spool keeps what goes into the queue.
+type spool struct {
+	queued []string // "sender > recipients: text"
+	fault  error    // of every Commit
+}
+
+type spooled struct {
+	s    *spool
+	env  *mail.Envelope
+	text bytes.Buffer
+}
+
+func (s *spool) enqueue(env *mail.Envelope) (Spooled, error) { return &spooled{s: s, env: env}, nil }
+
+func (e *spooled) Write(p []byte) (int, error) { return e.text.Write(p) }
+func (e *spooled) Abort() error                { return nil }
+
+func (e *spooled) Commit() error {
+	if e.s.fault != nil {
+		return e.s.fault
+	}
+	var rcpts []string
+	for _, r := range e.env.Rcpts {
+		rcpts = append(rcpts, r.String())
+	}
+	e.s.queued = append(e.s.queued, fmt.Sprintf("%s > %s: %s", e.env.Sender.Path(), strings.Join(rcpts, " "), e.text.String()))
+	return nil
+}
+
+func testIntake(t testing.TB) (*Intake, *spool, vfs.FS) {
+	local, fsys := testLocal(t, testRouter(t))
+	s := &spool{}
+	return &Intake{Router: local.Router, Open: local.Open, Enqueue: s.enqueue}, s, fsys
+}
+
+// hand sends one message through an intake; the recipients' errors come as "550"-like statuses, "" for taken ones.
+func hand(t testing.TB, in *Intake, p *smtp.Peer, text string, to ...string) (verdicts []string, err error) {
+	t.Helper()
+	tx, err := in.Mail(context.Background(), p, &mail.Envelope{ID: "X1", Sender: mail.Address{Local: "s", Domain: "far.example"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range to {
+		if err := tx.Rcpt(context.Background(), mail.Recipient{Address: address(t, a)}); err != nil {
+			verdicts = append(verdicts, mail.StatusOf(err).String())
+		} else {
+			verdicts = append(verdicts, "")
+		}
+	}
+	for _, b := range []byte(text) { // in the worst of all cuts
+		if _, err := tx.Write([]byte{b}); err != nil {
+			tx.Abort()
+			return verdicts, err
+		}
+	}
+	return verdicts, tx.Commit()
+}
+
+var (
+	stranger = &smtp.Peer{Addr: netip.MustParseAddr("192.0.2.1")}
+	user     = &smtp.Peer{Addr: netip.MustParseAddr("192.0.2.1"), User: "alice"}
+)
+
+func TestIntakeDeliversAtOnce(t *testing.T) {
+	in, s, fsys := testIntake(t)
+	verdicts, err := hand(t, in, stranger, "Subject: x\n\nhello\n", "alice@here.example", "bob+detail@here.example", "both@here.example")
+	if err != nil || strings.Join(verdicts, "|") != "||" {
+		t.Fatal(verdicts, err)
+	}
+	for _, name := range []string{"alice", "bob"} {
+		got := messages(t, fsys, name)
+		if len(got) != 1 || got[0] != "Return-Path: <s@far.example>\nSubject: x\n\nhello\n" {
+			t.Errorf("%s has %q", name, got)
+		}
+	}
+	if len(s.queued) != 0 {
+		t.Errorf("queued %q", s.queued)
+	}
+	a, _ := maildir.Open(fsys, "/mail/alice")
+	list, _ := a.List()
+	fi, err := fsys.Lstat("/mail/alice/" + list[0].File)
+	if err != nil || vfs.Links(fi) != 2 {
+		t.Errorf("two users should share one file: %d links, %v", vfs.Links(fi), err)
+	}
+}
+
+func TestIntakeMixes(t *testing.T) {
+	in, s, fsys := testIntake(t)
+	verdicts, err := hand(t, in, user, "hello\n", "alice@here.example", "x@far.example", "y@far.example", "nobody@here.example")
+	if err != nil || strings.Join(verdicts, "|") != "|||5.1.1" {
+		t.Fatal(verdicts, err)
+	}
+	if got := messages(t, fsys, "alice"); len(got) != 1 {
+		t.Errorf("alice has %q", got)
+	}
+	if len(s.queued) != 1 || s.queued[0] != "<s@far.example> > x@far.example y@far.example: hello\n" {
+		t.Errorf("queued %q", s.queued)
+	}
+}
+
+// An alias may lead elsewhere though the peer may not.
+func TestIntakeForwards(t *testing.T) {
+	in, s, _ := testIntake(t)
+	if verdicts, err := hand(t, in, stranger, "hello\n", "forward@here.example"); err != nil || verdicts[0] != "" {
+		t.Fatal(verdicts, err)
+	}
+	if len(s.queued) != 1 || !strings.Contains(s.queued[0], "> a@two.example:") {
+		t.Errorf("queued %q", s.queued)
+	}
+}
+
+// The ways in which a server is made to relay for strangers.
+func TestIntakeIsNoOpenRelay(t *testing.T) {
+	for _, to := range []string{
+		"x@far.example",
+		"x%far.example@here.example",
+		`"x@far.example"@here.example`,
+		"far.example!x@here.example",
+		`"far.example!x"@here.example`,
+		"x%far.example@[127.0.0.1]",
+		"x@[192.0.2.99]",
+		"x%far.example",
+		`"x@far.example"`,
+		"x@here.example.far.example",
+		"x@sub.here.example",
+	} {
+		in, s, _ := testIntake(t)
+		verdicts, _ := hand(t, in, stranger, "spam\n", to)
+		if verdicts[0] == "" || verdicts[0][0] != '5' || len(s.queued) != 0 {
+			t.Errorf("%s: verdict %q, queued %q", to, verdicts[0], s.queued)
+		}
+	}
+}
+
+func TestIntakeRelaysForWhomItMay(t *testing.T) {
+	in, s, _ := testIntake(t)
+	in.MayRelay = func(p *smtp.Peer) bool { return p.Addr == stranger.Addr }
+	if verdicts, err := hand(t, in, stranger, "x\n", "x@far.example"); err != nil || verdicts[0] != "" || len(s.queued) != 1 {
+		t.Error(verdicts, err, s.queued)
+	}
+	in.Enqueue = nil
+	if verdicts, _ := hand(t, in, stranger, "x\n", "x@far.example"); verdicts[0] != "5.7.1" {
+		t.Errorf("without a queue: %v", verdicts)
+	}
+}
+
+// What fails is never acknowledged, is temporary, and leaves nothing behind that was not committed before it.
+func TestIntakeTrouble(t *testing.T) {
+	in, s, fsys := testIntake(t)
+	_, err := hand(t, in, stranger, "x\n", "alice@here.example", "sick@here.example")
+	if !mail.StatusOf(err).IsTemporary() || len(messages(t, fsys, "alice")) != 0 {
+		t.Errorf("a mailbox that can't be opened: %v, alice has %q", err, messages(t, fsys, "alice"))
+	}
+	s.fault = errors.New("no disk")
+	if _, err := hand(t, in, user, "x\n", "x@far.example"); !mail.StatusOf(err).IsTemporary() {
+		t.Errorf("a queue that fails: %v", err)
+	}
+}
+
+// Every call of the file system fails, is the last before a kill, and is the last before the power goes: what Commit
+// acknowledged is there afterwards, whole, in every mailbox.
+func TestIntakeCrash(t *testing.T) {
+	const text = "Subject: x\n\nhello\n"
+	base := vfs.NewMem()
+	base.Mkdir("/mail")
+	for _, name := range []string{"alice", "bob"} {
+		if _, err := maildir.Create(base, "/mail/"+name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	base.SyncAll()
+	router := testRouter(t)
+	op := func(fsys vfs.FS) error {
+		in := &Intake{Router: router, Open: func(path string) (*maildir.Dir, error) { return maildir.Open(fsys, path) }}
+		_, err := hand(t, in, stranger, text, "both@here.example")
+		return err
+	}
+	for trial := range vfs.Trials(base, op) {
+		for _, name := range []string{"alice", "bob"} {
+			got := messages(t, trial.Mem, name)
+			if trial.Err == nil && len(got) != 1 || len(got) > 1 {
+				t.Fatalf("%s: acknowledged, and %s has %q", trial.What, name, got)
+			}
+			for _, m := range got {
+				if m != "Return-Path: <s@far.example>\n"+text {
+					t.Fatalf("%s: %s has part of a message: %q", trial.What, name, m)
+				}
+			}
+		}
+	}
+}
