@@ -24,7 +24,7 @@ var allowed = map[string]string{
 	"session":  "wire mail maillog",
 	"mailbox":  "maildir message mail vfs",
 	"imap":     "session wire auth mail message mailbox",
-	"pop3":     "session wire auth mail maildir mailbox",
+	"pop3":     "session wire auth mail maildir mailbox vfs",
 	"smtp":     "session wire auth mail message",
 	"queue":    "maildir message mail vfs maillog",
 	"fetch":    "pop3 maildir vfs message mail maillog",

@@ -47,13 +47,13 @@ type Server struct {
 	// InsecureAuth offers AUTH without TLS to peers on this host.
 	InsecureAuth bool
 
-	MaxSize       int64 // octets of a message on the wire
-	MaxRcpts      int
-	MaxMessages   int // of one connection without AUTH
-	Mistakes      int
-	Timeout       time.Duration // for a command line
-	DataTimeout   time.Duration // for each next piece of a message
-	RepairLineEnd bool          // take bare CR and LF in messages as line ends instead of refusing them
+	MaxSize     int64 // octets of a message on the wire
+	MaxRcpts    int
+	MaxMessages int // of one connection without AUTH
+	Mistakes    int
+	Timeout     time.Duration // for a command line
+	DataTimeout time.Duration // for each next piece of a message
+	Bare        wire.Bare     // what to do about bare CR and LF in messages
 
 	Now   func() time.Time // nil: time.Now
 	Trace wire.TraceFunc

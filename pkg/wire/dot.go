@@ -23,10 +23,22 @@ const DefaultMaxText = 4096
 type DotOptions struct {
 	MaxSize int64 // octets on the wire without dot-stuffing and without the final dot line; 0 is no limit
 	MaxText int   // octets of one line with its CRLF; 0 is DefaultMaxText, <0 is no limit
-	// Repair turns a bare CR or bare LF into a line end instead of refusing the message. A bare LF beside a dot is refused
-	// all the same: that is how messages are smuggled (CVE-2023-51764).
-	Repair bool
+	Bare    Bare
 }
+
+// Bare says what to do about a CR or LF that is not part of a CRLF.
+type Bare uint8
+
+const (
+	// RefuseBare refuses the text.
+	RefuseBare Bare = iota
+	// RepairBare makes line ends of them, but refuses a bare one beside a dot: that is how messages are smuggled through a
+	// server (CVE-2023-51764).
+	RepairBare
+	// TakeBare makes line ends of all of them. For clients that collect mail: what a server smuggles past its own reader of
+	// dots, it could as well have said openly.
+	TakeBare
+)
 
 // DotReader reads a dot block (RFC 5321 §4.5.2, RFC 1939 §3) and gives its text in local form: dot-stuffing undone, lines
 // ending in LF. The block ends at CRLF "." CRLF only (or "." CRLF at its very start).
@@ -50,7 +62,7 @@ const (
 	atStart   dotState = iota // after CRLF or at the beginning of the block
 	inText                    // anywhere else in a line
 	afterCR                   // a CR that may become a line end
-	afterLF                   // after a bare LF (repair): like inText, but a dot is a fault
+	afterLF                   // after a bare line end: like inText, but a dot is suspicious
 	afterDot                  // "." at the start of a line
 	afterDotC                 // ".\r" at the start of a line
 )
@@ -127,7 +139,7 @@ func (d *DotReader) step(p []byte) int {
 			d.state = afterDotC
 			return 0
 		}
-		if in[0] == '\n' {
+		if in[0] == '\n' && d.opt.Bare != TakeBare {
 			d.fail(ErrSmuggledText)
 		}
 		d.state = inText // RFC 5321 §4.5.2: the dot was stuffing
@@ -136,7 +148,7 @@ func (d *DotReader) step(p []byte) int {
 	case afterCR:
 		return d.stepCR(in[0], p)
 	case afterLF:
-		if in[0] == '.' {
+		if in[0] == '.' && d.opt.Bare != TakeBare {
 			d.fail(ErrSmuggledText)
 		}
 		d.state = inText
@@ -165,7 +177,7 @@ func (d *DotReader) stepCR(next byte, p []byte) int {
 		d.state = atStart
 		return d.endLine(p)
 	}
-	if !d.opt.Repair {
+	if d.opt.Bare == RefuseBare {
 		d.fail(ErrBareInText)
 	}
 	d.state = afterLF
@@ -213,7 +225,7 @@ func (d *DotReader) stepText(in, p []byte) int {
 func (d *DotReader) bareLF(p []byte) int {
 	d.c.r++
 	d.state = afterLF
-	if !d.opt.Repair {
+	if d.opt.Bare == RefuseBare {
 		d.fail(ErrBareInText)
 	}
 	return d.endLine(p)

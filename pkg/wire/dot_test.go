@@ -39,11 +39,16 @@ func TestDotReader(t *testing.T) {
 		{name: "bare CR", in: "a\rb\r\n.\r\nQ\r\n", err: ErrBareInText, rest: "Q"},
 		{name: "LF at the start", in: "\n.\r\n.\r\nQ\r\n", err: ErrSmuggledText, rest: "Q"},
 
-		{name: "repair LF", in: "a\nb\r\n.\r\nQ\r\n", opt: DotOptions{Repair: true}, want: "a\nb\n", rest: "Q"},
-		{name: "repair CR", in: "a\rb\r\n.\r\nQ\r\n", opt: DotOptions{Repair: true}, want: "a\nb\n", rest: "Q"},
-		{name: "repair never ends at LF.LF", in: "a\n.\nb\r\n.\r\nQ\r\n", opt: DotOptions{Repair: true}, want: "a\n", err: ErrSmuggledText, rest: "Q"},
-		{name: "repair never ends at CR.CR", in: "a\r.\rb\r\n.\r\nQ\r\n", opt: DotOptions{Repair: true}, want: "a\n", err: ErrSmuggledText, rest: "Q"},
-		{name: "repair never ends at CRLF.CR", in: "a\r\n.\rb\r\n.\r\nQ\r\n", opt: DotOptions{Repair: true}, want: "a\n\nb\n", rest: "Q"},
+		{name: "repair LF", in: "a\nb\r\n.\r\nQ\r\n", opt: DotOptions{Bare: RepairBare}, want: "a\nb\n", rest: "Q"},
+		{name: "repair CR", in: "a\rb\r\n.\r\nQ\r\n", opt: DotOptions{Bare: RepairBare}, want: "a\nb\n", rest: "Q"},
+		{name: "repair never ends at LF.LF", in: "a\n.\nb\r\n.\r\nQ\r\n", opt: DotOptions{Bare: RepairBare}, want: "a\n", err: ErrSmuggledText, rest: "Q"},
+		{name: "repair never ends at CR.CR", in: "a\r.\rb\r\n.\r\nQ\r\n", opt: DotOptions{Bare: RepairBare}, want: "a\n", err: ErrSmuggledText, rest: "Q"},
+		{name: "repair never ends at CRLF.CR", in: "a\r\n.\rb\r\n.\r\nQ\r\n", opt: DotOptions{Bare: RepairBare}, want: "a\n\nb\n", rest: "Q"},
+
+		{name: "take LF.LF", in: "a\n.\nb\r\n.\r\nQ\r\n", opt: DotOptions{Bare: TakeBare}, want: "a\n.\nb\n", rest: "Q"},
+		{name: "take LF.CRLF", in: "a\n.\r\nb\r\n.\r\nQ\r\n", opt: DotOptions{Bare: TakeBare}, want: "a\n.\nb\n", rest: "Q"},
+		{name: "take CRLF.LF", in: "a\r\n.\nb\r\n.\r\nQ\r\n", opt: DotOptions{Bare: TakeBare}, want: "a\n\nb\n", rest: "Q"},
+		{name: "take CR.CR", in: "a\r.\rb\r\n.\r\nQ\r\n", opt: DotOptions{Bare: TakeBare}, want: "a\n.\nb\n", rest: "Q"},
 
 		{name: "size n", in: "12345678\r\n.\r\nQ\r\n", opt: DotOptions{MaxSize: 10}, want: "12345678\n", rest: "Q"},
 		{name: "size n+1", in: "123456789\r\n.\r\nQ\r\n", opt: DotOptions{MaxSize: 10}, err: ErrTooBig, rest: "Q"},
@@ -177,12 +182,12 @@ func FuzzDotRoundTrip(f *testing.F) {
 // Any input, in any cut, gives the same text, the same verdict and the same place to go on.
 func FuzzDotReader(f *testing.F) {
 	for _, s := range []string{"a\r\n.\r\nQ\r\n", "a\n.\r\n.\r\n", "\r.\r\n.\r.\n.\r\n", "..\r\n.\r\n"} {
-		f.Add([]byte(s), uint8(0), uint8(1), false)
+		f.Add([]byte(s), uint8(0), uint8(1), uint8(0))
 	}
-	f.Fuzz(func(t *testing.T, in []byte, chunk, size uint8, repair bool) {
+	f.Fuzz(func(t *testing.T, in []byte, chunk, size, bare uint8) {
 		read := func(r io.Reader, n int) string {
 			c := NewConn(&feed{in: r})
-			d := c.DotReader(DotOptions{MaxSize: 60, MaxText: 30, Repair: repair})
+			d := c.DotReader(DotOptions{MaxSize: 60, MaxText: 30, Bare: Bare(bare % 3)})
 			var text []byte
 			for buf := make([]byte, n); ; {
 				n, err := d.Read(buf)

@@ -1,0 +1,243 @@
+package fetch
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"sync"
+
+	"mailx/pkg/mail"
+	"mailx/pkg/maildir"
+)
+
+// written is one message that is in tmp/, whole.
+type written struct {
+	item     Item
+	delivery *maildir.Delivery
+	octets   int64
+	err      error // of Commit
+}
+
+// fetch brings the items over, batch by batch. While a batch is committed the next one is being read.
+func (r *run) fetch(ctx context.Context, items []Item) error {
+	if len(items) == 0 {
+		return nil
+	}
+	f := &fetcher{run: r, all: len(items)}
+	f.startCommitter()
+	err := r.source.Retrieve(items, func(it Item, text io.Reader, err error) error {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		return f.receive(it, text, err)
+	})
+	if herr := f.handOver(); err == nil {
+		err = herr
+	}
+	if cerr := f.wait(); cerr != nil {
+		return cerr // our own trouble explains more than the session that it cut short
+	}
+	return err
+}
+
+// fetcher is the state of run.fetch. Of its fields and those of run, state and result.Fetched are the committer's while it
+// runs, the rest is the reader's.
+type fetcher struct {
+	*run
+	all    int
+	seen   int
+	batch  []*written
+	octets int64
+
+	batches chan []*written // nil: batches are committed by the reader itself
+	ended   chan struct{}
+	mu      sync.Mutex
+	err     error // the first of the committer
+}
+
+// receive writes one message into tmp/.
+func (f *fetcher) receive(it Item, text io.Reader, err error) error {
+	f.seen++
+	if f.Progress != nil {
+		defer f.Progress(f.seen, f.all)
+	}
+	if err == nil {
+		err = f.write(it, text)
+	}
+	var about *messageError
+	switch {
+	case err == nil:
+	case errors.As(err, &about), isRefusal(err) && text == nil:
+		f.result.Failed++
+		f.log(slog.LevelWarn, "fetch: message not fetched", it, err)
+	default:
+		return err
+	}
+	if len(f.batch) < batchMessages && f.octets < batchOctets {
+		return nil
+	}
+	return f.handOver()
+}
+
+// isRefusal reports an answer of the server, which has a status; a broken connection has none.
+func isRefusal(err error) bool {
+	var status interface{ MailStatus() mail.Status }
+	return errors.As(err, &status)
+}
+
+// messageError is what is wrong with one message; the next one may be good.
+type messageError struct{ err error }
+
+func (e *messageError) Error() string { return e.err.Error() }
+func (e *messageError) Unwrap() error { return e.err }
+
+func (f *fetcher) write(it Item, text io.Reader) error {
+	w, err := f.Dir.Deliver()
+	if err != nil {
+		return err
+	}
+	n, err := copyMessage(w, text)
+	if err != nil {
+		w.Abort()
+		return err
+	}
+	f.batch = append(f.batch, &written{item: it, delivery: w, octets: n})
+	f.octets += n
+	return nil
+}
+
+// copyMessage tells trouble with the message from trouble with the disk, which ends the run, and with the connection.
+func copyMessage(w io.Writer, text io.Reader) (octets int64, err error) {
+	block := make([]byte, 16<<10)
+	for {
+		n, err := text.Read(block)
+		if n > 0 {
+			octets += int64(n)
+			if _, werr := w.Write(block[:n]); werr != nil {
+				return octets, werr
+			}
+		}
+		var bad *mail.Error
+		switch {
+		case err == io.EOF:
+			return octets, nil
+		case errors.As(err, &bad):
+			return octets, &messageError{err}
+		case err != nil:
+			return octets, err
+		}
+	}
+}
+
+// startCommitter commits in the background, unless one thing is to be done after the other.
+func (f *fetcher) startCommitter() {
+	if f.parallel() == 1 {
+		return
+	}
+	f.batches = make(chan []*written)
+	f.ended = make(chan struct{})
+	go func() {
+		defer close(f.ended)
+		for batch := range f.batches {
+			f.commit(batch)
+		}
+	}()
+}
+
+func (a *Account) parallel() int {
+	if a.Parallel == 0 {
+		return DefaultParallel
+	}
+	return a.Parallel
+}
+
+// handOver gives the batch to the committer, waiting until it has done the one before. Its error is of any batch so far.
+func (f *fetcher) handOver() error {
+	batch := f.batch
+	f.batch, f.octets = nil, 0
+	switch {
+	case len(batch) == 0:
+	case f.batches == nil:
+		f.commit(batch)
+	default:
+		f.batches <- batch
+	}
+	return f.failure()
+}
+
+// wait ends the committer.
+func (f *fetcher) wait() error {
+	if f.batches != nil {
+		close(f.batches)
+		<-f.ended
+	}
+	return f.failure()
+}
+
+func (f *fetcher) failure() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.err
+}
+
+func (f *fetcher) fail(err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.err == nil {
+		f.err = err
+	}
+}
+
+// commit makes a batch durable: steps 2 to 4 of the package comment. After an error batches are dropped.
+func (f *fetcher) commit(batch []*written) {
+	if f.failure() != nil {
+		abort(batch)
+		return
+	}
+	for _, m := range batch {
+		f.state.begin(m.item.ID, m.delivery.Name())
+	}
+	if err := f.state.sync(); err != nil {
+		abort(batch)
+		f.fail(err)
+		return
+	}
+	f.commitAll(batch)
+	for _, m := range batch {
+		if m.err != nil { // its "begin" stays: whether the name is in the Maildir all the same, the next run sees
+			f.fail(m.err)
+			continue
+		}
+		f.state.done(m.item.ID, f.now())
+		f.result.Fetched++
+		f.result.Octets += m.octets
+		f.log(slog.LevelInfo, "fetch: message fetched", m.item, nil)
+	}
+}
+
+// commitAll commits several at a time, so that they share syncs.
+func (f *fetcher) commitAll(batch []*written) {
+	var wg sync.WaitGroup
+	next := make(chan *written, len(batch))
+	for _, m := range batch {
+		next <- m
+	}
+	close(next)
+	work := func() {
+		for m := range next {
+			m.err = m.delivery.Commit()
+		}
+	}
+	for range min(f.parallel(), len(batch)) - 1 {
+		wg.Go(work)
+	}
+	work()
+	wg.Wait()
+}
+
+func abort(batch []*written) {
+	for _, m := range batch {
+		m.delivery.Abort()
+	}
+}

@@ -1,0 +1,281 @@
+// Package fetch brings mail from other servers' mailboxes into a Maildir: only what is new, each message once.
+//
+// # What is remembered
+//
+// An [Account] has a log of what it has fetched, one line for each event, in its state directory. A message is known by the
+// unique-id that the server gives it. Messages are fetched in batches, and each batch goes through four steps:
+//
+//	1  every message is written to tmp/ of the Maildir, while the batch before is in step 3
+//	2  for each a line "begin NAME ID" is appended to the log, and the log is synced, once for the batch
+//	3  the messages are committed, several at a time: data synced, name in new/, directory synced
+//	4  "done TIME ID" lines are kept for the next append, with step 2 of the next batch or at the end
+//
+// NAME is the name that the message will have in the Maildir. So if the program is killed or the power goes at any instant,
+// every message that can be in the Maildir has a "begin" that survived. The next run looks whether the name is there, in
+// new/ or cur/: if it is, the message has been fetched; if not, it is fetched again. Nothing is lost, and nothing comes
+// twice, unless somebody moves a message of the interrupted batch out of the Maildir before the next run. The cost is one
+// sync of the log for a batch, not one for each message.
+//
+// A message is deleted on the server only after step 3, and the log is synced before the server is told to go through
+// with it.
+//
+// # State file
+//
+// <state>/<account>.uidl, made of lines "CRC KIND ..." (CRC-32 of what follows it, in hex):
+//
+//	begin NAME ID    the message ID may be in the Maildir under NAME
+//	done TIME ID     it is, durably; TIME in Unix seconds is when it was fetched
+//	gone ID          the server has it no more
+//
+// The last line about an ID counts. A line that is torn or zeroed does not match its CRC and is no line. When most lines are
+// out of date the file is written anew. An account with a listing that is suddenly empty forgets nothing.
+// <account>.lock is for the lock that keeps overlapping runs apart.
+package fetch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"time"
+
+	"mailx/pkg/mail"
+	"mailx/pkg/maildir"
+	"mailx/pkg/vfs"
+)
+
+// Defaults and bounds.
+const (
+	DefaultParallel = 64      // messages committed at a time
+	batchMessages   = 128     // messages of a batch
+	batchOctets     = 8 << 20 // octets after which a batch is full
+	maxAccountName  = 100
+)
+
+// Item is one message on a server.
+type Item struct {
+	Number int    // what the Source calls it
+	ID     string // what it is called for ever: printable, one line
+	Size   int64  // octets on the wire; -1 if the server doesn't say
+}
+
+// Source is one session with another server's mailbox. It is used by one goroutine at a time, but for Close.
+type Source interface {
+	// List calls each for every message. An error of each ends it.
+	List(each func(Item) error) error
+	// Retrieve calls each for every item in that order, with the text in local form or with the reason why there is none.
+	// Such a reason, and a *mail.Error of text, is about that message alone. An error of each ends it.
+	Retrieve(items []Item, each func(it Item, text io.Reader, err error) error) error
+	// Delete deletes, at Quit at the latest, and calls each with the outcome. An error of each ends it.
+	Delete(items []Item, each func(it Item, err error) error) error
+	// Quit ends the session; deletions are sure after nil only.
+	Quit() error
+	// Close drops the connection, at any time and from any goroutine.
+	Close() error
+}
+
+// Account is one mailbox elsewhere and where its mail goes.
+type Account struct {
+	Name string // in messages, and of the state files: letters, digits, and any of "@._+-", not a dot first
+	// Open starts a session with the server.
+	Open func(ctx context.Context) (Source, error)
+
+	Dir   *maildir.Dir // where mail goes; let it be on vfs.Grouped
+	FS    vfs.FS       // of State
+	State string       // directory of the state files; made when needed
+
+	Delete      bool          // on the server, once a message is durable here
+	DeleteAfter time.Duration // as Delete, but so long after a message was fetched; 0: never
+	MaxSize     int64         // larger messages stay on the server; 0: no limit
+	Parallel    int           // messages committed at a time; 0: DefaultParallel. 1 does everything in a fixed order
+
+	Now func() time.Time // time.Now if nil
+	Log *slog.Logger     // each message; nil: none
+	// Progress is told after each message how many of how many new ones have come; may be nil.
+	Progress func(done, all int)
+}
+
+// Result is what one run did.
+type Result struct {
+	Listed  int   // messages on the server
+	Fetched int   // and durable now
+	Octets  int64 // of these, on disk
+	TooBig  int   // left there because of MaxSize
+	Failed  int   // that the server would not give; they are tried again next time
+	Deleted int   // on the server
+}
+
+// Run fetches what is new. It may be stopped at any instant. Another run of the same account that is under way is a
+// temporary error. The result is true with an error too.
+func (a *Account) Run(ctx context.Context) (Result, error) {
+	r := &run{Account: a}
+	if err := a.checkName(); err != nil {
+		return r.result, err
+	}
+	unlock, err := a.lock()
+	if err != nil {
+		return r.result, err
+	}
+	defer unlock()
+	if r.state, err = a.openState(); err != nil {
+		return r.result, err
+	}
+	defer r.state.close()
+	if err := r.state.settle(a.Dir); err != nil {
+		return r.result, err
+	}
+	err = r.session(ctx)
+	if serr := r.state.finish(); err == nil {
+		err = serr
+	}
+	return r.result, err
+}
+
+func (a *Account) checkName() error {
+	ok := a.Name != "" && len(a.Name) <= maxAccountName && a.Name[0] != '.'
+	for i := 0; ok && i < len(a.Name); i++ {
+		c := a.Name[i]
+		ok = c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '@' || c == '.' || c == '_' ||
+			c == '+' || c == '-'
+	}
+	if !ok {
+		return mail.Permanentf(3, 5, "Account name %q can't be used: letters, digits and @._+- only", a.Name)
+	}
+	return nil
+}
+
+func (a *Account) lock() (unlock func(), err error) {
+	if err := vfs.MkdirAll(a.FS, a.State); err != nil {
+		return nil, vfs.Classify(err)
+	}
+	f, err := a.FS.OpenAppend(a.path(".lock"))
+	if err != nil {
+		return nil, vfs.Classify(err)
+	}
+	if err := f.Lock(); err != nil {
+		f.Close()
+		if errors.Is(err, vfs.ErrLocked) {
+			return nil, mail.Temporaryf(2, 0, "Another fetch of account %s is running", a.Name)
+		}
+		return nil, vfs.Classify(err)
+	}
+	return func() { f.Close() }, nil
+}
+
+func (a *Account) path(ending string) string { return a.State + "/" + a.Name + ending }
+
+func (a *Account) now() time.Time {
+	if a.Now == nil {
+		return time.Now()
+	}
+	return a.Now()
+}
+
+// run is one call of Run.
+type run struct {
+	*Account
+	state  *state
+	source Source
+	result Result
+}
+
+// session talks to the server. When something has gone wrong but the server is still there, what is durable is deleted
+// all the same.
+func (r *run) session(ctx context.Context) error {
+	source, err := r.Open(ctx)
+	if err != nil {
+		return err
+	}
+	defer source.Close()
+	stop := context.AfterFunc(ctx, func() { source.Close() })
+	defer stop()
+	r.source = source
+	wanted, known, err := r.list()
+	if err == nil {
+		err = r.fetch(ctx, wanted)
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if derr := r.deleteDurable(append(known, wanted...)); err == nil {
+		err = derr
+	}
+	if serr := r.state.sync(); serr != nil {
+		return serr // without QUIT nothing is deleted
+	}
+	if qerr := source.Quit(); err == nil {
+		err = qerr
+	}
+	return err
+}
+
+// list asks for all messages and sorts them out.
+func (r *run) list() (wanted, known []Item, err error) {
+	copies := map[string]int{}
+	listed := map[string]bool{}
+	err = r.source.List(func(it Item) error {
+		it.ID = distinct(it.ID, copies)
+		listed[it.ID] = true
+		switch {
+		case r.state.isDone(it.ID):
+			known = append(known, it)
+		case r.MaxSize > 0 && it.Size > r.MaxSize:
+			r.result.TooBig++
+		default:
+			wanted = append(wanted, it)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	r.result.Listed = len(listed)
+	if len(listed) > 0 {
+		r.state.forgetOthers(listed)
+	}
+	return wanted, known, nil
+}
+
+// distinct tells messages with one unique-id apart by counting them: RFC 1939 §7 lets identical copies have the same one.
+// A blank can't be in an id of a server.
+func distinct(id string, copies map[string]int) string {
+	copies[id]++
+	if n := copies[id]; n > 1 {
+		return fmt.Sprintf("%s %d", id, n)
+	}
+	return id
+}
+
+// deleteDurable deletes on the server what this account need not keep there.
+func (r *run) deleteDurable(items []Item) error {
+	if !r.Delete && r.DeleteAfter == 0 {
+		return nil
+	}
+	var due []Item
+	for _, it := range items {
+		since, ok := r.state.doneSince(it.ID)
+		if ok && (r.Delete || r.now().Sub(since) >= r.DeleteAfter) {
+			due = append(due, it)
+		}
+	}
+	return r.source.Delete(due, func(it Item, err error) error {
+		if err == nil {
+			r.result.Deleted++
+			return nil
+		}
+		r.log(slog.LevelWarn, "fetch: not deleted", it, err)
+		return nil
+	})
+}
+
+func (r *run) log(level slog.Level, msg string, it Item, err error) {
+	if r.Log == nil {
+		return
+	}
+	attrs := []slog.Attr{slog.String("account", r.Name), slog.String("id", it.ID)}
+	if err != nil {
+		attrs = append(attrs, slog.Any("error", err))
+	}
+	r.Log.LogAttrs(context.Background(), level, msg, attrs...)
+}
