@@ -3,6 +3,7 @@ package message
 import (
 	"html"
 	"strings"
+	"unicode"
 )
 
 // htmlText gives HTML as plain text: tags dropped, scripts and styles with their content, blocks on lines of their own,
@@ -41,12 +42,12 @@ func (w *textWriter) text(s string) {
 		w.b.WriteString(word)
 		w.space, w.breaks = false, 0
 	}
-	if s != "" && strings.ContainsAny(s[len(s)-1:], " \t\r\n") {
+	if strings.TrimRightFunc(s, unicode.IsSpace) != s {
 		w.space = true
 	}
 }
 
-func startsWithSpace(s string) bool { return s != "" && strings.ContainsAny(s[:1], " \t\r\n") }
+func startsWithSpace(s string) bool { return strings.TrimLeftFunc(s, unicode.IsSpace) != s }
 
 // lines makes the text end in at least n line ends.
 func (w *textWriter) lines(n int) {

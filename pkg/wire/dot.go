@@ -51,7 +51,6 @@ type DotReader struct {
 	state dotState
 	text  int   // octets of the current line so far
 	size  int64 // octets on the wire so far, unstuffed
-	lines int64
 	fault error
 	end   error // set once the block is over
 }

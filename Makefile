@@ -1,0 +1,59 @@
+# mailx: see README.md. `make demo` shows it at work, `make test` tests it; both need only Go and make.
+
+GO         ?= go
+PREFIX     ?= /usr/local
+DESTDIR    ?=
+TAGS        = urfave_cli_no_docs
+LDFLAGS     = -s -w
+FUZZTIME   ?= 5s
+STATICCHECK = $(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2
+
+export CGO_ENABLED = 0
+
+.PHONY: all build demo test race check fmt vet staticcheck fuzz tidy interop bench install clean
+
+all: build
+
+build: ## one static, stripped binary
+	$(GO) build -trimpath -tags $(TAGS) -ldflags '$(LDFLAGS)' -o mailx ./cmd/mailx
+
+demo: build ## the whole round trip on loopback, with a throwaway spool
+	./mailx demo
+
+test: ## all tests that need nothing but Go
+	$(GO) test -tags $(TAGS) ./...
+
+race: ## the same under the race detector, which needs a C compiler
+	CGO_ENABLED=1 $(GO) test -race -tags $(TAGS) ./...
+
+check: fmt vet staticcheck race fuzz tidy ## everything a commit has to pass
+
+fmt:
+	@out=$$(gofmt -l cmd pkg man scripts); test -z "$$out" || { echo "gofmt would change:"; echo "$$out"; exit 1; }
+
+vet:
+	$(GO) vet -tags $(TAGS) ./...
+
+staticcheck:
+	$(STATICCHECK) -tags $(TAGS) ./...
+
+fuzz: ## every fuzz target for FUZZTIME
+	scripts/fuzz $(FUZZTIME)
+
+tidy:
+	$(GO) mod tidy -diff
+
+interop: build ## real clients and servers; those not installed are skipped, loudly
+	MAILX_BINARY=$(CURDIR)/mailx $(GO) test -count=1 -v -tags '$(TAGS) interop' ./scripts/interop/...
+
+bench: ## our own benchmarks; scripts/bench/subject is for those beside other servers
+	$(GO) test -tags $(TAGS) -run '^$$' -bench . -benchmem ./...
+
+install: build ## binary and man pages below $(DESTDIR)$(PREFIX)
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/man/man5
+	install -m 755 mailx $(DESTDIR)$(PREFIX)/bin/mailx
+	install -m 644 man/*.1 $(DESTDIR)$(PREFIX)/share/man/man1
+	install -m 644 man/*.5 $(DESTDIR)$(PREFIX)/share/man/man5
+
+clean:
+	rm -f mailx

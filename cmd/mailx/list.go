@@ -1,0 +1,240 @@
+package main
+
+import (
+	"os"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"mailx/pkg/maildir"
+)
+
+func newList(e *env) *cli.Command {
+	return &cli.Command{
+		Name:      "list",
+		Usage:     "list the messages of mailboxes",
+		ArgsUsage: "[folder | directory | path | - ...]",
+		Description: "A word without a slash is a folder, else a file; with one, the path of a Maildir or of a message. \"-\"\n" +
+			"reads such words from standard input. Without words it is the inbox.",
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "user", Usage: "the mailbox of user `NAME`"},
+			&cli.StringFlag{Name: "folder", Usage: "its folder `NAME`"},
+			&cli.BoolFlag{Name: "new", Usage: "only messages in new/: no program has moved them from there"},
+			&cli.BoolFlag{Name: "unseen", Usage: "only messages that were not read"},
+			&cli.BoolFlag{Name: "flagged", Usage: "only flagged messages"},
+			&cli.StringFlag{Name: "from", Usage: "only those with `TEXT` in From"},
+			&cli.StringFlag{Name: "subject", Usage: "only those with `TEXT` in the subject"},
+			&cli.StringFlag{Name: "since", Usage: "only those delivered after `WHEN`: a date, or an age such as 3d"},
+			&cli.IntFlag{Name: "limit", Usage: "at most `N` messages", DefaultText: "all"},
+			&cli.BoolFlag{Name: "reverse", Usage: "the latest first"},
+			&cli.BoolFlag{Name: "mark", Usage: "they are not new any more: move them from new/ to cur/"},
+			&cli.BoolFlag{Name: "paths", Usage: "print paths and nothing else"},
+			&cli.BoolFlag{Name: "null", Aliases: []string{"0"}, Usage: "paths, on standard input too, end in NUL"},
+			&cli.StringFlag{Name: "format", Usage: "print each message by the Go `TEMPLATE`"},
+			jsonFlag(),
+		},
+		Action: func(c *cli.Context) error {
+			l, err := e.newLister(c)
+			if err != nil {
+				return err
+			}
+			return l.run(c.Args().Slice())
+		},
+	}
+}
+
+// lister is one run of list.
+type lister struct {
+	env          *env
+	finder       *pathFinder
+	failed       failures
+	user, folder string
+	inboxDir     *maildir.Dir // opened when a folder is asked for
+	filter       filter
+	limit        int // messages still wanted; negative: all
+	reverse      bool
+	mark         bool
+	marked       map[*maildir.Dir]bool // to be synced
+	nul          bool
+	out          recordPrinter
+	err          error // of the output
+}
+
+func (e *env) newLister(c *cli.Context) (*lister, error) {
+	l := &lister{
+		env: e, finder: newPathFinder(), failed: failures{env: e},
+		user: c.String("user"), folder: c.String("folder"),
+		filter: filter{
+			newOnly: c.Bool("new"), unseen: c.Bool("unseen"), flagged: c.Bool("flagged"),
+			from: strings.ToLower(c.String("from")), subject: strings.ToLower(c.String("subject")),
+		},
+		limit: -1, reverse: c.Bool("reverse"), mark: c.Bool("mark"), marked: map[*maildir.Dir]bool{}, nul: c.Bool("null"),
+	}
+	if c.IsSet("limit") {
+		if l.limit = c.Int("limit"); l.limit < 0 {
+			return nil, usagef("--limit wants a number of messages, not %d", l.limit)
+		}
+	}
+	if c.IsSet("since") {
+		t, err := parseSince(c.String("since"), e.now())
+		if err != nil {
+			return nil, err
+		}
+		l.filter.since = t
+	}
+	out, err := e.newRecordPrinter(c)
+	l.out = out
+	return l, err
+}
+
+func (l *lister) run(words []string) error {
+	if len(words) > 0 && l.folder != "" {
+		return usagef("--folder is for the inbox; %q says already what to list", words[0])
+	}
+	if len(words) == 0 {
+		d, err := l.defaultDir()
+		if err != nil {
+			return readError(err)
+		}
+		l.list(d)
+	}
+	err := l.env.eachPath(words, l.nul, func(word string) {
+		if l.err == nil && l.limit != 0 {
+			l.word(word)
+		}
+	})
+	for d := range l.marked {
+		l.failed.add(readError(d.Sync()))
+	}
+	if ferr := l.out.flush(); l.err == nil {
+		l.err = ferr
+	}
+	if l.err != nil {
+		return l.err
+	}
+	l.failed.add(readError(err))
+	return l.failed.err()
+}
+
+// defaultDir is the inbox, or its folder.
+func (l *lister) defaultDir() (*maildir.Dir, error) {
+	if l.inboxDir == nil {
+		d, err := l.env.inbox(l.finder, l.user)
+		if err != nil {
+			return nil, err
+		}
+		l.inboxDir = d
+	}
+	return folderOf(l.inboxDir, l.folder)
+}
+
+// word lists what a word means.
+func (l *lister) word(word string) {
+	fi, err := os.Stat(word)
+	m := l.finder.find(word)
+	switch {
+	case !strings.Contains(word, "/") && (l.isFolder(word) || err != nil && m.dir == nil):
+		d, err := l.defaultDir()
+		if err == nil {
+			d, err = folderOf(d, word)
+		}
+		if err != nil {
+			l.failed.add(readError(err))
+			return
+		}
+		l.list(d)
+	case err == nil && fi.IsDir():
+		l.listDir(word)
+	default:
+		l.records([]mailFile{m.locate()}, true)
+	}
+}
+
+func (l *lister) isFolder(word string) bool {
+	d, err := l.defaultDir()
+	if err == nil {
+		_, err = d.Folder(folderElements(word)...)
+	}
+	return err == nil
+}
+
+// listDir lists a Maildir by its path, or one of its parts: DIR/new or DIR/cur.
+func (l *lister) listDir(name string) {
+	d, err := l.finder.maildir(name)
+	if part := path.Base(path.Clean(name)); err != nil && (part == "new" || part == "cur") {
+		if whole, werr := l.finder.maildir(path.Dir(path.Clean(name))); werr == nil {
+			l.listPart(whole, part)
+			return
+		}
+	}
+	if err != nil {
+		l.failed.add(readError(err))
+		return
+	}
+	l.list(d)
+}
+
+func (l *lister) list(d *maildir.Dir) { l.listPart(d, "") }
+
+// listPart lists a Maildir, or only what is in its part new or cur.
+func (l *lister) listPart(d *maildir.Dir, part string) {
+	messages, err := d.List()
+	if err != nil {
+		l.failed.add(readError(err))
+		return
+	}
+	if l.reverse {
+		slices.Reverse(messages)
+	}
+	files := make([]mailFile, 0, len(messages))
+	for _, m := range messages {
+		if f := (mailFile{dir: d, msg: m}); l.filter.byName(f) && strings.HasPrefix(m.File, part) {
+			files = append(files, f)
+		}
+	}
+	l.records(files, false)
+}
+
+// records prints messages. One that was named must be there; one that was only seen may have gone again.
+func (l *lister) records(files []mailFile, named bool) {
+	load := loader{need: max(l.filter.need(), l.out.need)}
+	if l.limit > 0 {
+		load.chunk = min(max(l.limit, loadWorkers), loadChunk)
+	}
+	if named {
+		files = slices.DeleteFunc(files, func(m mailFile) bool { return !l.filter.byName(m) })
+		load.need = max(load.need, needTime)
+	}
+	load.each(files, func(r *record) bool {
+		switch {
+		case l.limit == 0 || l.err != nil:
+			return false
+		case r.err != nil && (named || !isGone(r.err)):
+			l.failed.add(readError(r.err))
+			return true
+		case r.err != nil || !l.filter.byContent(r):
+			return true
+		}
+		l.limit--
+		l.moveToCur(r)
+		l.err = l.out.print(r)
+		return true
+	})
+}
+
+// moveToCur is --mark: the record has its new path then.
+func (l *lister) moveToCur(r *record) {
+	if !l.mark || !r.msg.New || r.dir == nil {
+		return
+	}
+	now, err := r.dir.ToCur(r.msg)
+	if err != nil && !isGone(err) {
+		l.failed.add(readError(err))
+	}
+	if err == nil {
+		r.msg = now
+		l.marked[r.dir] = true
+	}
+}

@@ -1,0 +1,49 @@
+// Mailx composes, queues, relays, receives, serves, fetches and reads mail, with Maildirs on disk between its commands.
+//
+// How this directory works: [verbs] is the table of commands, one row and one file each. [env] is what a command gets:
+// three streams, configuration, notes, a printer of records. A command returns an error and never exits or prints it:
+// exitCode alone makes it an exit code. The command line that reaches a command is clean, whatever was typed; dispatch.go
+// and permute.go see to that.
+//
+// Adding a verb:
+//   - serve_smtp.go with newServeSMTP(*env) *cli.Command: flags with a long first name, no EnvVars (a configuration
+//     key instead, with e.keyFlag), a verb with Subcommands has no flags of its own;
+//   - its row in verbs;
+//   - man/mailx-serve-smtp.1; `go test ./cmd/mailx` says what the page lacks;
+//   - testdata/script/serve-smtp.txtar.
+package main
+
+import (
+	"os"
+
+	"github.com/urfave/cli/v2"
+)
+
+// verb is a row of the command table. Only the build of the verb that was asked for is called.
+type verb struct {
+	name, summary string
+	build         func(*env) *cli.Command
+}
+
+// verbs is the command table, in the order of the help. It is a function so that it costs nothing before it is needed.
+func verbs() []verb {
+	return []verb{
+		{"send", "compose a message and send it, or queue it", newSend},
+		{"serve-smtp", "receive mail by SMTP", newServeSMTP},
+		{"serve-pop3", "let users collect their mail by POP3", newServePOP3},
+		{"serve-imap", "let users read and keep their mail by IMAP", newServeIMAP},
+		{"queue", "see, work and repair the queue", newQueue},
+		{"fetch", "collect mail from other servers", newFetch},
+		{"deliver", "deliver a message into Maildirs", newDeliver},
+		{"list", "list the messages of mailboxes", newList},
+		{"show", "show messages", newShow},
+		{"demo", "show a message going all the way round", newDemo},
+		{"user", "the people the servers know", newUser},
+		{"config", "show and check the configuration", newConfig},
+		{"init", "write a commented configuration file", newInit},
+		{"man", "read the manual", newMan},
+		{"completion", "print the completion script of a shell", newCompletion},
+	}
+}
+
+func main() { os.Exit(run(os.Args, streams{in: os.Stdin, out: os.Stdout, err: os.Stderr})) }

@@ -1,0 +1,62 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"mailx/pkg/mailtest"
+)
+
+// Scripts run the real program as `mailx`, and as `mail`, in a directory of their own with an empty home, spool and
+// configuration. A new script is a new file in testdata/script; `exits N` before a command asserts its exit code:
+//
+//	exits 64 mailx nonsense
+func TestMain(m *testing.M) {
+	program := func() { os.Exit(run(os.Args, streams{in: os.Stdin, out: os.Stdout, err: os.Stderr})) }
+	testscript.Main(m, map[string]func(){"mailx": program, "mail": program})
+}
+
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 filepath.Join("testdata", "script"),
+		RequireExplicitExec: true,
+		Setup:               isolate,
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"exits": exits, "sink": sinkCommand(t), "received": receivedCommand},
+	})
+}
+
+// isolate gives a script a home of its own. The variables that configure mailx are not inherited.
+func isolate(e *testscript.Env) error {
+	home := filepath.Join(e.WorkDir, "home")
+	for name, value := range map[string]string{
+		"HOME":            home,
+		"XDG_CONFIG_HOME": filepath.Join(home, "config"),
+		"XDG_STATE_HOME":  filepath.Join(home, "state"),
+		"MAILX_SPOOL":     filepath.Join(e.WorkDir, "spool"),
+		"MAILX_CONFIG":    os.DevNull, // not what this host has in /etc/mailx
+		"TZ":              "UTC",
+		"TERM":            "dumb",
+		"GORACE":          "atexit_sleep_ms=0", // else every process of a race build ends a second late
+	} {
+		e.Setenv(name, value)
+	}
+	e.Values[sinkKey{}] = new(*mailtest.Sink)
+	return os.MkdirAll(home, 0o700)
+}
+
+// exits runs a command and asserts its exit code: exits N command [args...]. Its output is there for stdout and stderr
+// as after exec.
+func exits(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: exits N command [args...]")
+	}
+	err := ts.Exec("sh", append([]string{"-c", `want=$1; shift; "$@"; got=$?
+if [ $got != $want ]; then echo "exit code $got, want $want" >&2; exit 1; fi`, "exits"}, args...)...)
+	if err != nil {
+		ts.Fatalf("%s %v: %v", args[1], args[2:], err)
+	}
+}

@@ -1,0 +1,44 @@
+package main
+
+import (
+	"path"
+	"strings"
+)
+
+// personalities are the names under which the program is somebody else. Each turns the words behind the name into
+// a command line of mailx. A name without a row is mailx.
+func personalities() map[string]func(args []string) ([]string, error) {
+	return map[string]func([]string) ([]string, error){
+		"mail": posixMail,
+		"Mail": posixMail,
+	}
+}
+
+// personality looks at argv[0], and at the first word of a mailx that is used as POSIX mailx(1), and gives the command
+// line without the program's name.
+func personality(argv []string) ([]string, error) {
+	if len(argv) == 0 {
+		return nil, nil
+	}
+	args := argv[1:]
+	if be, ok := personalities()[path.Base(argv[0])]; ok {
+		return be(args)
+	}
+	if len(args) > 0 && isPosix(args[0]) {
+		return posixMail(args)
+	}
+	return args, nil
+}
+
+// isPosix reports that the first word is an option of mailx(1), or an address, and not a verb or an option of ours.
+func isPosix(first string) bool {
+	switch {
+	case first == "-h", first == "-":
+		return false
+	case first == "--", first == "--attach", first == "--account":
+		return true
+	case strings.HasPrefix(first, "--"):
+		return false
+	}
+	return strings.HasPrefix(first, "-") || strings.Contains(first, "@")
+}

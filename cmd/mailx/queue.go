@@ -1,0 +1,242 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"strconv"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"mailx/pkg/config"
+	"mailx/pkg/mail"
+	"mailx/pkg/queue"
+)
+
+func newQueue(e *env) *cli.Command {
+	onIDs := func(name, usage string, do func(q *queue.Queue, ids []string) error) *cli.Command {
+		return &cli.Command{Name: name, Usage: usage, ArgsUsage: "id ...",
+			Action: func(c *cli.Context) error { return e.onEntries(c.Args().Slice(), do) }}
+	}
+	return &cli.Command{
+		Name:  "queue",
+		Usage: "see, work and repair the queue",
+		Subcommands: []*cli.Command{
+			{Name: "list", Usage: "list what waits", ArgsUsage: "[id ...]", Flags: []cli.Flag{jsonFlag()},
+				Action: func(c *cli.Context) error { return e.queueList(c) }},
+			{Name: "show", Usage: "print a message of the queue as it would be sent", ArgsUsage: "id",
+				Action: func(c *cli.Context) error { return e.queueShow(c.Args().Slice()) }},
+			e.queueFlushCommand(),
+			onIDs("hold", "set entries aside", func(q *queue.Queue, ids []string) error { return q.Hold(ids...) }),
+			onIDs("release", "put held and failed entries back", func(q *queue.Queue, ids []string) error { return q.Release(ids...) }),
+			onIDs("remove", "delete entries, telling nobody", func(q *queue.Queue, ids []string) error { return q.Remove(ids...) }),
+			{Name: "bounce", Usage: "give entries up and tell their senders", ArgsUsage: "id ...",
+				Flags: []cli.Flag{&cli.StringFlag{Name: "reason", Usage: "say `TEXT` in the notice", Value: "Returned by the administrator"}},
+				Action: func(c *cli.Context) error {
+					return e.onEntries(c.Args().Slice(), func(q *queue.Queue, ids []string) error {
+						return q.Bounce(c.String("reason"), ids...)
+					})
+				}},
+			{Name: "schedule", Usage: "print when a message is tried", Flags: []cli.Flag{jsonFlag()},
+				Action: func(c *cli.Context) error { return e.queueSchedule(c) }},
+		},
+	}
+}
+
+func (e *env) queueFlushCommand() *cli.Command {
+	return &cli.Command{
+		Name: "flush", Usage: "try what is due, once", ArgsUsage: "[id ...]",
+		Description: "One pass, for cron. Any number of them may run at once. What can't be delivered now stays for a\n" +
+			"later one. With ids, these entries are tried, due or not.",
+		Flags: []cli.Flag{
+			&cli.BoolFlag{Name: "all", Usage: "try what is not due too; held and failed entries stay apart"},
+			&cli.StringFlag{Name: "domain", Usage: "only recipients at `DOMAIN`"},
+			&cli.StringFlag{Name: "sender", Usage: "only messages from `ADDRESS`; <> for notices"},
+			&cli.IntFlag{Name: "max", Usage: "try at most `N` messages"},
+			&cli.StringFlag{Name: "pause", Usage: "wait `TIME` between tries, such as 1s"},
+			&cli.IntFlag{Name: "parallel", Usage: "work on `N` messages at once"},
+			&cli.BoolFlag{Name: "trace", Usage: "show the dialogs on standard error, secrets masked"},
+			e.keyFlag("server", "smarthost", "hand all remote mail to the server at `URL`"),
+			jsonFlag(),
+		},
+		Action: func(c *cli.Context) error { return e.queueFlush(c) },
+	}
+}
+
+// openQueue opens the queue of the configuration.
+func (e *env) openQueue() (*system, *queue.Queue, error) {
+	sys, err := e.system()
+	if err != nil {
+		return nil, nil, err
+	}
+	q, err := sys.queue()
+	return sys, q, err
+}
+
+func (e *env) onEntries(ids []string, do func(q *queue.Queue, ids []string) error) error {
+	if len(ids) == 0 {
+		return usagef("which entries? See mailx queue list")
+	}
+	_, q, err := e.openQueue()
+	if err != nil {
+		return err
+	}
+	return e.noSuchEntry(do(q, ids))
+}
+
+// noSuchEntry gives an unknown id an exit code of its own.
+func (e *env) noSuchEntry(err error) error {
+	if errors.Is(err, queue.ErrNotFound) {
+		return exitWith(exNoInput, err)
+	}
+	return err
+}
+
+func queueColumns() []column {
+	return []column{{name: "id"}, {name: "state"}, {name: "arrived"}, {name: "next_try"}, {name: "size", right: true},
+		{name: "sender", flexible: true}, {name: "recipients", flexible: true}, {name: "error", flexible: true}}
+}
+
+func (e *env) queueList(c *cli.Context) error {
+	_, q, err := e.openQueue()
+	if err != nil {
+		return err
+	}
+	p := e.newPrinter(queueColumns(), c.Bool("json"))
+	if c.Args().Present() {
+		err = e.listEntries(q, p, c.Args().Slice())
+	} else {
+		err = e.listQueue(c.Context, q, p)
+	}
+	return errors.Join(e.noSuchEntry(err), p.flush())
+}
+
+func (e *env) listEntries(q *queue.Queue, p *printer, ids []string) error {
+	var all []error
+	for _, id := range ids {
+		item, err := q.Get(id)
+		if err != nil {
+			all = append(all, err)
+			continue
+		}
+		printEntry(p, item)
+	}
+	return errors.Join(all...)
+}
+
+func (e *env) listQueue(ctx context.Context, q *queue.Queue, p *printer) error {
+	for item, err := range q.List(ctx) {
+		switch {
+		case err != nil && item.ID == "":
+			return err
+		case err != nil:
+			e.note("%s: %v", item.ID, err)
+		default:
+			printEntry(p, item)
+		}
+	}
+	return nil
+}
+
+func printEntry(p *printer, item queue.Item) {
+	var rcpts []string
+	for _, r := range item.Rcpts {
+		if r.State == queue.RcptPending || item.State != queue.StateNew && r.State == queue.RcptFailed {
+			rcpts = append(rcpts, r.Address.String())
+		}
+	}
+	trouble := item.Error
+	if item.Damaged != nil {
+		trouble = "damaged: " + item.Damaged.Error()
+	}
+	p.row(item.ID, string(item.State), item.Arrived, item.NextTry, item.Size, item.Sender.Path(), rcpts, trouble)
+}
+
+func (e *env) queueShow(ids []string) error {
+	if len(ids) != 1 {
+		return usagef("one id, please. See mailx queue list")
+	}
+	_, q, err := e.openQueue()
+	if err != nil {
+		return err
+	}
+	m, err := q.OpenMessage(ids[0])
+	if err != nil {
+		return e.noSuchEntry(err)
+	}
+	defer m.Close()
+	_, err = io.Copy(e.stdout, m)
+	return err
+}
+
+func (e *env) queueSchedule(c *cli.Context) error {
+	if c.Args().Present() {
+		return usagef("%q is not needed here", c.Args().First())
+	}
+	_, q, err := e.openQueue()
+	if err != nil {
+		return err
+	}
+	p := e.newPrinter([]column{{name: "try", right: true}, {name: "age"}}, c.Bool("json"))
+	for i, age := range q.Schedule().Planned() {
+		p.row(i+1, age)
+	}
+	return p.flush()
+}
+
+func (e *env) queueFlush(c *cli.Context) error {
+	opt, err := flushOptions(c)
+	if err != nil {
+		return err
+	}
+	sys, q, err := e.openQueue()
+	if err != nil {
+		return err
+	}
+	transport, err := sys.transport(q)
+	if err != nil {
+		return err
+	}
+	defer transport.Relay.Close()
+	transport.Relay.Trace = e.tracer(c.Bool("trace"), false)
+	ctx, stop := e.untilSignal(c.Context)
+	defer stop()
+	stats, err := q.Flush(ctx, transport, opt)
+	if c.Bool("json") || e.stdoutIsTerminal() {
+		p := e.newPrinter(statsColumns(), c.Bool("json"))
+		p.row(stats.Tried, stats.Delivered, stats.Deferred, stats.Failed, stats.Notices, stats.Listed-stats.Done+stats.Notices, stats.Next)
+		err = errors.Join(err, p.flush())
+	}
+	return e.noSuchEntry(err)
+}
+
+func statsColumns() []column {
+	return []column{{name: "tried", right: true}, {name: "delivered", right: true}, {name: "deferred", right: true},
+		{name: "failed", right: true}, {name: "notices", right: true}, {name: "left", right: true}, {name: "next_try"}}
+}
+
+func flushOptions(c *cli.Context) (queue.FlushOptions, error) {
+	opt := queue.FlushOptions{
+		All: c.Bool("all"), IDs: c.Args().Slice(), Domain: strings.ToLower(c.String("domain")), Sender: c.String("sender"),
+		Max: c.Int("max"), Parallel: c.Int("parallel"),
+	}
+	for _, flag := range []string{"max", "parallel"} {
+		if n := c.Int(flag); c.IsSet(flag) && n < 1 {
+			return opt, usagef("--%s %s: a number from 1 on is needed", flag, strconv.Itoa(n))
+		}
+	}
+	if opt.Sender != "" && opt.Sender != "<>" {
+		if _, err := mail.ParseAddress(opt.Sender); err != nil {
+			return opt, usagef("--sender: %s", mail.TextOf(err))
+		}
+	}
+	if text := c.String("pause"); text != "" {
+		pause, err := config.ParseDuration(text)
+		if err != nil {
+			return opt, usagef("--pause: %v", err)
+		}
+		opt.Pause = pause
+	}
+	return opt, nil
+}

@@ -1,0 +1,153 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"mailx/pkg/config"
+	"mailx/pkg/mail"
+)
+
+// defaultAttempt is how long a person at a prompt may be kept waiting before the queue takes over.
+const defaultAttempt = 30 * time.Second
+
+func newSend(e *env) *cli.Command {
+	return &cli.Command{
+		Name:      "send",
+		Usage:     "compose a message and send it, or queue it",
+		ArgsUsage: "[address ...]",
+		Description: "The text is on standard input. The message is delivered now; what has to be tried again goes durably\n" +
+			"into the queue. Exit 0 only if every recipient has the message, or the queue has it.",
+		Flags: append(e.composeFlags(),
+			&cli.StringFlag{Name: "envelope-from", Aliases: []string{"f"}, Usage: "the reverse-path is `ADDRESS`; empty or <> is the null one"},
+			&cli.BoolFlag{Name: "from-header", Aliases: []string{"t"}, Usage: "the whole message is on standard input; its header names recipients too"},
+			&cli.BoolFlag{Name: "skip-empty", Usage: "send nothing if there is nothing to send"},
+			&cli.StringFlag{Name: "account", Usage: "send with the account `NAME`"},
+			e.keyFlag("server", "smarthost", "hand all remote mail to the server at `URL`"),
+			&cli.BoolFlag{Name: "queue", Usage: "only store the message in the queue"},
+			&cli.BoolFlag{Name: "now", Usage: "deliver now or fail; nothing is stored"},
+			&cli.StringFlag{Name: "timeout", Usage: "give the attempt `TIME`", Value: config.FormatDuration(defaultAttempt)},
+			&cli.BoolFlag{Name: "dry-run", Usage: "print the message instead of sending it, the envelope on standard error"},
+			&cli.BoolFlag{Name: "crlf", Usage: "with --dry-run: lines end in CRLF, as on the wire"},
+			&cli.BoolFlag{Name: "trace", Usage: "show the dialog on standard error, secrets masked"},
+			&cli.BoolFlag{Name: "verbose", Aliases: []string{"v"}, Usage: "say what became of each recipient"},
+			jsonFlag(),
+		),
+		Action: func(c *cli.Context) error { return e.send(c) },
+	}
+}
+
+// composeFlags say what is in the message.
+func (e *env) composeFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "from", Usage: "the message is from `ADDRESS`"},
+		&cli.StringSliceFlag{Name: "to", Usage: "to `ADDRESS` (may be repeated)"},
+		&cli.StringSliceFlag{Name: "cc", Usage: "a copy to `ADDRESS` (may be repeated)"},
+		&cli.StringSliceFlag{Name: "bcc", Usage: "a copy to `ADDRESS` that nobody sees (may be repeated)"},
+		&cli.StringFlag{Name: "subject", Aliases: []string{"s"}, Usage: "the subject is `TEXT`"},
+		&cli.StringSliceFlag{Name: "reply-to", Usage: "answers go to `ADDRESS` (may be repeated)"},
+		&cli.StringSliceFlag{Name: "header", Usage: "add the field '`NAME: VALUE`' (may be repeated)"},
+		&cli.StringSliceFlag{Name: "attach", Usage: "attach `FILE` (may be repeated)"},
+		&cli.StringFlag{Name: "html", Usage: "add the HTML in `FILE`"},
+		&cli.StringFlag{Name: "body", Usage: "the text is `TEXT`"},
+		&cli.StringFlag{Name: "body-file", Usage: "the text is in `FILE`"},
+	}
+}
+
+// send reads the command line whole, builds the letter, and hands it over. Nothing is stored or sent before all flags
+// and files have been looked at.
+func (e *env) send(c *cli.Context) error {
+	opt, err := readSendOptions(c)
+	if err != nil {
+		return err
+	}
+	defer opt.close()
+	sys, err := e.system()
+	if err != nil {
+		return err
+	}
+	if !sys.cfg.IsSet("log.level") {
+		sys.log = nil // a log is for programs that nobody watches
+	}
+	if opt.account != "" {
+		return exitWith(exConfig, fmt.Errorf("--account %s: no accounts for sending are configured; set smarthost, or use --server", opt.account))
+	}
+	l, err := e.letter(sys, opt)
+	if err != nil || l == nil {
+		return err
+	}
+	switch {
+	case opt.dryRun:
+		return e.dryRun(l, opt.crlf, sys.cfg.SMTP.MaxSize)
+	case opt.queue:
+		return e.enqueueOnly(c, sys, l)
+	}
+	return e.deliverNow(c, sys, l, opt)
+}
+
+// enqueueOnly writes the message straight into the queue. No user file is read, no name resolved.
+func (e *env) enqueueOnly(c *cli.Context, sys *system, l *letter) error {
+	id, err := sys.store(&l.env, l.bounded(sys.cfg.SMTP.MaxSize))
+	if err != nil {
+		return err
+	}
+	outcomes := make([]outcome, len(l.env.Rcpts))
+	for i, r := range l.env.Rcpts {
+		outcomes[i] = outcome{Result: mail.Result{Recipient: r}, queueID: id}
+	}
+	return e.reportSent(c, outcomes, false)
+}
+
+// deliverNow has the whole message before it begins, so that nothing half-read is ever sent.
+func (e *env) deliverNow(c *cli.Context, sys *system, l *letter, opt *sendOptions) error {
+	msg := &held{}
+	defer msg.close()
+	if err := l.bounded(sys.cfg.SMTP.MaxSize)(msg); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeoutCause(c.Context, opt.timeout, fmt.Errorf("not done within %s", config.FormatDuration(opt.timeout)))
+	defer cancel()
+	p := &posting{sys: sys, env: &l.env, msg: msg, mayStore: !opt.now, trace: e.tracer(opt.trace, false)}
+	outcomes, err := p.run(ctx)
+	if err != nil {
+		return err
+	}
+	isSaid := p.why != "" && p.queueID != ""
+	if isSaid {
+		e.note("%s: queued as %s; mailx queue flush will try%s", p.why, p.queueID, mxHosts(sys))
+	}
+	return e.reportSent(c, outcomes, isSaid)
+}
+
+// mxHosts says whom a flush will try.
+func mxHosts(sys *system) string {
+	if len(sys.cfg.Smarthost) == 0 {
+		return " the MX hosts"
+	}
+	return ""
+}
+
+// dryRun prints the octets that would be sent to stdout, and the envelope as comments to stderr.
+func (e *env) dryRun(l *letter, crlf bool, maxSize int64) error {
+	fmt.Fprintf(e.stderr, "# sender %s\n", l.env.Sender.Path())
+	for _, r := range l.env.Rcpts {
+		fmt.Fprintf(e.stderr, "# recipient %s\n", r.Path())
+	}
+	out := bufio.NewWriterSize(e.stdout, 32<<10)
+	write := l.bounded(maxSize)
+	if e.stdoutIsTerminal() {
+		s := &screen{w: out}
+		return errors.Join(write(s), s.end(), out.Flush())
+	}
+	var w io.Writer = out
+	if crlf {
+		w = crlfWriter{out}
+	}
+	return errors.Join(write(w), out.Flush())
+}

@@ -1,0 +1,279 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/urfave/cli/v2"
+
+	"mailx/pkg/delivery"
+	"mailx/pkg/mail"
+	"mailx/pkg/smtp"
+)
+
+// store puts a message durably into the queue and gives its id there.
+func (s *system) store(env *mail.Envelope, write func(io.Writer) error) (id string, err error) {
+	q, err := s.queue()
+	if err != nil {
+		return "", err
+	}
+	entry, err := q.Enqueue(env)
+	if err != nil {
+		return "", err
+	}
+	if err := write(entry); err != nil {
+		entry.Abort()
+		return "", err
+	}
+	if err := entry.Commit(); err != nil {
+		return "", err
+	}
+	return entry.ID(), nil
+}
+
+// outcome is what became of one recipient: delivered, queued (then Err is why, nil if it was never tried), or neither.
+type outcome struct {
+	mail.Result
+	queueID string
+}
+
+func (o outcome) isFailed() bool { return o.Err != nil && o.queueID == "" }
+
+// String is the outcome in JSON.
+func (o outcome) String() string {
+	switch {
+	case o.queueID != "":
+		return "queued"
+	case o.Err == nil:
+		return "delivered"
+	}
+	return "failed"
+}
+
+// text is what the server said, with its code, or what went wrong here.
+func (o outcome) text() string {
+	if o.Reply != "" {
+		return o.Reply
+	}
+	return reasonOf(o.Err)
+}
+
+// reasonOf is for people on this host: they may know the cause.
+func reasonOf(err error) string {
+	var known *mail.Error
+	switch {
+	case err == nil:
+		return ""
+	case errors.As(err, &known) && known.Err != nil:
+		return known.Text + ": " + known.Err.Error()
+	case errors.As(err, &known):
+		return known.Text
+	}
+	return err.Error()
+}
+
+// posting is one attempt to deliver a message, and what comes after it.
+type posting struct {
+	sys      *system
+	env      *mail.Envelope
+	msg      *held
+	mayStore bool // what is left goes into the queue
+	trace    func(sent bool, line string)
+
+	queueID string // of what is left
+	why     string // it was queued without a try; empty if all was tried
+}
+
+// run gives an outcome for each recipient. A recipient whose failure is temporary is in the queue, if that may be.
+func (p *posting) run(ctx context.Context) ([]outcome, error) {
+	results, err := p.attempt(ctx)
+	if err != nil {
+		return nil, err
+	}
+	outcomes := make([]outcome, len(results))
+	rest := *p.env
+	rest.Rcpts = nil
+	var index []int
+	for i, r := range results {
+		outcomes[i].Result = r
+		if r.Err != nil && !mail.StatusOf(r.Err).IsPermanent() {
+			rest.Rcpts, index = append(rest.Rcpts, p.env.Rcpts[i]), append(index, i)
+		}
+	}
+	if !p.mayStore || len(index) == 0 {
+		return outcomes, nil
+	}
+	p.queueID, err = p.sys.store(&rest, p.msg.writeTo)
+	for _, i := range index {
+		outcomes[i].queueID = p.queueID
+		if err != nil {
+			outcomes[i].Result = mail.Result{Recipient: p.env.Rcpts[i], Err: err}
+		}
+	}
+	return outcomes, nil
+}
+
+// attempt delivers. The passwords of smarthosts, roots and resolvers are asked for only if there is mail for other hosts.
+func (p *posting) attempt(ctx context.Context) ([]mail.Result, error) {
+	names := p.sys.names(p.sys.localUsers())
+	var home, away []int
+	for i, r := range p.env.Rcpts {
+		if leavesHost(names, r.Address) {
+			away = append(away, i)
+		} else {
+			home = append(home, i)
+		}
+	}
+	local := &delivery.Local{Router: names, Open: p.sys.localMailbox}
+	if len(away) == 0 {
+		return local.Deliver(ctx, p.env, p.msg, p.msg.size), nil
+	}
+	if !p.mayStore || len(p.sys.cfg.Smarthost) > 0 {
+		return p.transport(ctx)
+	}
+	p.why = "no smarthost is configured"
+	results := make([]mail.Result, len(p.env.Rcpts))
+	for _, i := range away {
+		results[i] = mail.Result{Recipient: p.env.Rcpts[i], Err: mail.Temporaryf(4, 4, "No smarthost is configured")}
+	}
+	part := *p.env
+	part.Rcpts = pick(p.env.Rcpts, home)
+	for n, r := range local.Deliver(ctx, &part, p.msg, p.msg.size) {
+		results[home[n]] = r
+	}
+	return results, nil
+}
+
+// postponed is an attempt that could not begin. The reason is always told: nobody else will see it before it is mended.
+func (p *posting) postponed(err error) []mail.Result {
+	p.why = err.Error()
+	err = mail.Temporaryf(3, 5, "Delivery can't begin: %w", err)
+	results := make([]mail.Result, len(p.env.Rcpts))
+	for i, r := range p.env.Rcpts {
+		results[i] = mail.Result{Recipient: r, Err: err}
+	}
+	return results
+}
+
+func pick(rcpts []mail.Recipient, index []int) []mail.Recipient {
+	var picked []mail.Recipient
+	for _, i := range index {
+		picked = append(picked, rcpts[i])
+	}
+	return picked
+}
+
+// leavesHost reports an address of which at least one target is elsewhere.
+func leavesHost(names *delivery.Router, a mail.Address) bool {
+	d, err := names.Route(a)
+	if err != nil {
+		return false
+	}
+	for _, target := range d.Targets {
+		if target.Kind == delivery.Remote {
+			return true
+		}
+	}
+	return false
+}
+
+// transport carries the message to wherever it goes. The connection is ended with a QUIT to whose answer nobody listens:
+// the message has its reply, and whoever waits for us has waited long enough.
+func (p *posting) transport(ctx context.Context) ([]mail.Result, error) {
+	t, err := p.sys.transport(nil)
+	if err != nil && p.mayStore { // a password store that is locked, say
+		return p.postponed(err), nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer t.Relay.Close()
+	t.Submit = nil
+	if p.mayStore {
+		t.Submit = func(_ context.Context, env *mail.Envelope, msg io.Reader) error {
+			_, err := p.sys.store(env, func(w io.Writer) error {
+				_, err := io.Copy(w, msg)
+				return err
+			})
+			return err
+		}
+	}
+	t.Relay.Trace = p.trace
+	t.Relay.IdleLimit = -1
+	t.Relay.Timeouts = smtp.Timeouts{Quit: 1}
+	return t.Deliver(ctx, p.env, p.msg, p.msg.size), nil
+}
+
+// reportSent prints what became of the recipients and gives the outcome of the verb: all has been said then. Whose mail was
+// queued is told on a terminal unless everything about that has been said.
+func (e *env) reportSent(c *cli.Context, outcomes []outcome, isSaid bool) error {
+	isTold := !isSaid && e.stderrIsTerminal()
+	if c.Bool("json") {
+		p := e.newPrinter([]column{{name: "recipient"}, {name: "outcome"}, {name: "status"}, {name: "text"}, {name: "queue_id"}}, true)
+		for _, o := range outcomes {
+			p.row(o.Address.String(), o.String(), o.status(), o.text(), o.queueID)
+		}
+		if err := p.flush(); err != nil {
+			return err
+		}
+	}
+	for _, o := range outcomes {
+		if o.isFailed() || c.Bool("verbose") || isTold && o.queueID != "" {
+			e.note("%s", o.line())
+		}
+	}
+	if code := exitOfOutcomes(outcomes); code != exOK {
+		return exitWith(code, nil)
+	}
+	return nil
+}
+
+// status is that of the attempt; empty if there was none.
+func (o outcome) status() string {
+	if o.queueID != "" && o.Err == nil {
+		return ""
+	}
+	return mail.StatusOf(o.Err).String()
+}
+
+// line says what became of a recipient, and what happens next.
+func (o outcome) line() string {
+	next := "temporary, not stored: try again"
+	switch {
+	case o.queueID != "" && o.Err == nil:
+		return o.Path() + ": queued as " + o.queueID
+	case o.queueID != "":
+		next = "temporary, queued as " + o.queueID
+	case o.Err == nil:
+		return o.Path() + ": delivered"
+	case mail.StatusOf(o.Err).IsPermanent():
+		next = "permanent"
+	}
+	var said *smtp.Reply
+	if errors.As(o.Err, &said) && o.Reply != "" {
+		return fmt.Sprintf("%s: %s %s, says %s (%s)", o.Path(), o.status(), said.MailText(), o.RemoteMTA, next)
+	}
+	return fmt.Sprintf("%s: %s %s (%s)", o.Path(), o.status(), reasonOf(o.Err), next)
+}
+
+// exitOfOutcomes: temporary trouble that nobody will repair for the caller is 75, whatever else happened; else permanent
+// refusals give their code, or 69 if they have different ones.
+func exitOfOutcomes(outcomes []outcome) int {
+	code := exOK
+	for _, o := range outcomes {
+		if !o.isFailed() {
+			continue
+		}
+		switch this := exitCode(o.Err); {
+		case !mail.StatusOf(o.Err).IsPermanent():
+			return exTempFail
+		case code == exOK || code == this:
+			code = this
+		default:
+			code = exUnavailable
+		}
+	}
+	return code
+}

@@ -1,0 +1,67 @@
+package main
+
+import (
+	"context"
+	"path"
+
+	"github.com/urfave/cli/v2"
+
+	"mailx/pkg/auth"
+	"mailx/pkg/imap"
+	"mailx/pkg/mailbox"
+)
+
+func newServeIMAP(e *env) *cli.Command {
+	return &cli.Command{
+		Name:  "serve-imap",
+		Usage: "let users read and sort their mail by IMAP",
+		Description: "Folders are those of the Maildir, and other programs may work on them meanwhile. Passwords in clear are\n" +
+			"taken on loopback only; elsewhere clients need TLS.",
+		Flags:  e.serveFlags("imap"),
+		Action: func(c *cli.Context) error { return e.serveIMAP(c) },
+	}
+}
+
+func (e *env) serveIMAP(c *cli.Context) error {
+	if err := checkServe(c); err != nil {
+		return err
+	}
+	sys, err := e.system()
+	if err != nil {
+		return err
+	}
+	srv, err := sys.imapServer(c.Bool("tls"), !c.Bool("inetd"))
+	if err != nil {
+		return err
+	}
+	srv.Trace = e.tracer(c.Bool("trace"), true)
+	cfg := sys.cfg.IMAP
+	return e.serve(c, service{listen: cfg.Listen, serveConn: srv.ServeConn, refuse: srv.Refuse, maxConns: cfg.MaxConnections})
+}
+
+func (s *system) imapServer(implicitTLS, stays bool) (*imap.Server, error) {
+	cert, err := s.serverTLS()
+	if err != nil {
+		return nil, err
+	}
+	if implicitTLS && cert == nil {
+		return nil, usagef("--tls needs --tls-cert and --tls-key")
+	}
+	return &imap.Server{
+		Hostname: s.cfg.Hostname,
+		Auth:     s.verifier(stays),
+		Throttle: s.throttle(),
+		Store: func(_ context.Context, u auth.User) (*mailbox.Store, error) {
+			inbox, err := s.mailbox(path.Join(s.cfg.MailRoot, u.Name))
+			if err != nil {
+				return nil, err
+			}
+			return mailbox.NewStore(s.fs, inbox), nil
+		},
+		TLS:      cert,
+		Implicit: implicitTLS,
+		MaxSize:  s.cfg.SMTP.MaxSize,
+		Timeout:  s.cfg.IMAP.Timeout,
+		Log:      s.log.Slog(),
+	}, nil
+}

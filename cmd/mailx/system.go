@@ -1,0 +1,339 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path"
+	"strings"
+	"sync"
+	"time"
+
+	"mailx/pkg/auth"
+	"mailx/pkg/config"
+	"mailx/pkg/delivery"
+	"mailx/pkg/dns"
+	"mailx/pkg/mail"
+	"mailx/pkg/maildir"
+	"mailx/pkg/maillog"
+	"mailx/pkg/queue"
+	"mailx/pkg/smtp"
+	"mailx/pkg/vfs"
+)
+
+// system is the mail system that the configuration describes. Nothing of it is made before it is asked for.
+type system struct {
+	cfg *config.Config
+	env *env
+	fs  vfs.FS
+	log *maillog.Logger
+
+	mu    sync.Mutex
+	boxes map[string]*maildir.Dir
+}
+
+// maxOpenBoxes bounds the Maildirs that a server remembers.
+const maxOpenBoxes = 1000
+
+// system gives the mail system after looking at the spool.
+func (e *env) system() (*system, error) {
+	cfg, err := e.store()
+	if err != nil {
+		return nil, err
+	}
+	return &system{cfg: cfg, env: e, fs: vfs.Grouped(vfs.OS()), log: e.logger(cfg), boxes: map[string]*maildir.Dir{}}, nil
+}
+
+// logger writes to stderr.
+func (e *env) logger(cfg *config.Config) *maillog.Logger {
+	level := map[string]slog.Level{"debug": slog.LevelDebug, "warn": slog.LevelWarn, "error": slog.LevelError}[cfg.Log.Level]
+	return maillog.New(e.stderr, maillog.Options{JSON: cfg.Log.Format == "json", Level: level, Priority: maillog.IsJournal(os.Getenv("JOURNAL_STREAM"), e.stderr)})
+}
+
+// rememberLogins is how long a right password is taken again without hashing it.
+const rememberLogins = 5 * time.Minute
+
+func (s *system) users() *auth.Users { return auth.NewUsers(s.fs, s.cfg.Users) }
+
+// router decides where addresses go.
+func (s *system) router(users delivery.Users) (*delivery.Router, error) {
+	r := s.names(users)
+	for _, server := range s.cfg.Smarthost {
+		host, err := s.smarthost(server)
+		if err != nil {
+			return nil, err
+		}
+		r.Smarthost = append(r.Smarthost, host)
+	}
+	return r, nil
+}
+
+// names is the router without the smarthosts, for whose passwords a command may have to run: it knows who lives here.
+func (s *system) names(users delivery.Users) *delivery.Router {
+	r := &delivery.Router{Domains: s.cfg.Domains, Root: s.cfg.MailRoot, Users: users}
+	if s.cfg.Aliases != "" {
+		r.Aliases = delivery.NewAliases(s.cfg.Aliases)
+	}
+	return r
+}
+
+// On a host without a user file, the one who runs a command that sends has a mailbox all the same: the one of that name in
+// the mail root if it is there, else ~/Maildir. So mail to oneself works with no configuration at all. Servers do not do
+// that: who started them says nothing about whose mail they take.
+
+// localUsers are the users of the user file, or where there is none, the one who runs this.
+func (s *system) localUsers() delivery.Users { return userOrSelf{s.users(), s} }
+
+type userOrSelf struct {
+	*auth.Users
+	sys *system
+}
+
+// Exists is that of the user file, if there is one.
+func (u userOrSelf) Exists(name string) (bool, error) {
+	found, err := u.Users.Exists(name)
+	if errors.Is(err, fs.ErrNotExist) && u.sys.homeMailbox(name) != "" {
+		return true, nil
+	}
+	return found, err
+}
+
+// homeMailbox is ~/Maildir for the login name, in any letter case, of who runs this; "" for all others.
+func (s *system) homeMailbox(name string) string {
+	if login, err := auth.CanonicalName(loginName()); err != nil || login != name {
+		return ""
+	}
+	return homeMaildir()
+}
+
+// localMailbox is mailbox for what a Router with localUsers names.
+func (s *system) localMailbox(name string) (*maildir.Dir, error) {
+	home := s.homeMailbox(path.Base(name))
+	if home == "" || path.Dir(name) != path.Clean(s.cfg.MailRoot) || exists(name) || exists(s.cfg.Users) {
+		return s.mailbox(name)
+	}
+	return s.mailbox(home)
+}
+
+// exists is true when in doubt.
+func exists(name string) bool {
+	_, err := os.Lstat(name)
+	return !errors.Is(err, fs.ErrNotExist)
+}
+
+// smarthost completes a server of the configuration with its password.
+func (s *system) smarthost(c config.Server) (delivery.Server, error) {
+	host, err := delivery.ParseServer(c.String())
+	if err != nil {
+		return host, err
+	}
+	switch s.cfg.TLS.Policy {
+	case "required":
+		host.TLS = max(host.TLS, smtp.TLSRequired)
+	case "none":
+		if host.TLS == smtp.TLSOpportunistic {
+			host.TLS = smtp.TLSNone
+		}
+	}
+	if host.User == "" || !s.cfg.Password.IsSet() {
+		return host, nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	host.Credentials.Password, err = s.cfg.Password.Read(ctx, os.Getenv)
+	return host, err
+}
+
+// mailbox opens the Maildir at a path, and makes it if it is not there. It is remembered.
+func (s *system) mailbox(name string) (*maildir.Dir, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if d := s.boxes[name]; d != nil {
+		return d, nil
+	}
+	d, err := maildir.Create(s.fs, name)
+	if err != nil {
+		return nil, err
+	}
+	d.Host, d.Reserve = s.cfg.Hostname, uint64(s.cfg.Reserve)
+	if len(s.boxes) >= maxOpenBoxes {
+		clear(s.boxes)
+	}
+	s.boxes[name] = d
+	return d, nil
+}
+
+// mailboxOf is the path of a user's Maildir.
+func (s *system) mailboxOf(_ context.Context, u auth.User) (string, error) {
+	return path.Join(s.cfg.MailRoot, u.Name), nil
+}
+
+// queue opens the queue, and makes it if it is not there.
+func (s *system) queue() (*queue.Queue, error) {
+	return queue.Create(s.fs, s.cfg.QueueDir, queue.Options{
+		Schedule: queue.Schedule{Step: s.cfg.Queue.Step, Lifetime: s.cfg.Queue.Lifetime, Notice: noticeAfter(s.cfg.Queue.WarnAfter)},
+		Hostname: s.cfg.Hostname,
+		Reserve:  uint64(s.cfg.Reserve),
+		Log:      s.log,
+	})
+}
+
+// noticeAfter turns the "0 is never" of the configuration into the queue's.
+func noticeAfter(d time.Duration) time.Duration {
+	if d == 0 {
+		return -1
+	}
+	return d
+}
+
+// intake is what a server hands messages to.
+func (s *system) intake() (*delivery.Intake, error) {
+	router, err := s.router(s.users())
+	if err != nil {
+		return nil, err
+	}
+	q := sync.OnceValues(s.queue) // a server for local mail never needs one
+	return &delivery.Intake{
+		Router: router,
+		Open:   s.mailbox,
+		Log:    s.log,
+		Enqueue: func(env *mail.Envelope) (delivery.Spooled, error) {
+			q, err := q()
+			if err != nil {
+				return nil, err
+			}
+			return q.Enqueue(env)
+		},
+		MayRelay: func(p *smtp.Peer) bool { return p.User != "" || s.isRelayClient(p) },
+	}, nil
+}
+
+func (s *system) isRelayClient(p *smtp.Peer) bool {
+	for _, network := range s.cfg.SMTP.RelayNetworks {
+		if p.Addr.IsValid() && network.Contains(p.Addr) {
+			return true
+		}
+	}
+	return false
+}
+
+// transport carries queued mail. Close its Relay at the end.
+func (s *system) transport(q *queue.Queue) (*delivery.Transport, error) {
+	router, err := s.router(s.localUsers())
+	if err != nil {
+		return nil, err
+	}
+	roots, err := s.clientTLS()
+	if err != nil {
+		return nil, err
+	}
+	resolver, err := resolver()
+	if err != nil {
+		return nil, err
+	}
+	return &delivery.Transport{
+		Router: router,
+		Local:  &delivery.Local{Router: router, Open: s.localMailbox},
+		Relay: &delivery.Relay{Via: router.Via, Hello: s.cfg.Hostname, Self: router.IsLocal, TLSConfig: roots,
+			MXPolicy: policyOf(s.cfg.TLS.Policy), Resolver: resolver, Port: os.Getenv("MAILX_MX_PORT")},
+		Submit: submitTo(q),
+	}, nil
+}
+
+func policyOf(name string) smtp.TLSPolicy {
+	switch name {
+	case "none":
+		return smtp.TLSNone
+	case "required":
+		return smtp.TLSRequired
+	}
+	return smtp.TLSOpportunistic
+}
+
+// resolver is the system's, or the zone file in MAILX_ZONE, with which tests and demonstrations need no network.
+func resolver() (dns.Resolver, error) {
+	name := os.Getenv("MAILX_ZONE")
+	if name == "" {
+		return dns.System(), nil
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return dns.ParseZone(f)
+}
+
+// clientTLS has the roots of tls.ca; nil means those of the system.
+func (s *system) clientTLS() (*tls.Config, error) {
+	if s.cfg.TLS.CA == "" {
+		return nil, nil
+	}
+	pem, err := os.ReadFile(s.cfg.TLS.CA)
+	if err != nil {
+		return nil, exitWith(exConfig, fmt.Errorf("tls.ca: %w", err))
+	}
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(pem) {
+		return nil, exitWith(exConfig, fmt.Errorf("tls.ca: no certificate in %s", s.cfg.TLS.CA))
+	}
+	return &tls.Config{RootCAs: roots}, nil
+}
+
+// serverTLS has the certificate of tls.cert, read again when the file changes; nil without one. Session tickets are off:
+// some senders cannot deliver to Go servers that hand them out (golang/go#70232).
+func (s *system) serverTLS() (*tls.Config, error) {
+	t := s.cfg.TLS
+	if t.Cert == "" && t.Key == "" {
+		return nil, nil
+	}
+	c := &certificate{cert: t.Cert, key: t.Key}
+	if _, err := c.get(nil); err != nil {
+		return nil, exitWith(exConfig, fmt.Errorf("tls.cert: %w", err))
+	}
+	return &tls.Config{GetCertificate: c.get, MinVersion: tls.VersionTLS12, SessionTicketsDisabled: true}, nil
+}
+
+// certificate follows two PEM files.
+type certificate struct {
+	cert, key string
+
+	mu     sync.Mutex
+	stamp  string
+	loaded *tls.Certificate
+}
+
+// get gives the certificate as it is on disk; when that can't be read, as it was.
+func (c *certificate) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	stamp, err := stampOf(c.cert, c.key)
+	if err == nil && (c.loaded == nil || stamp != c.stamp) {
+		var pair tls.Certificate
+		if pair, err = tls.LoadX509KeyPair(c.cert, c.key); err == nil {
+			c.loaded, c.stamp = &pair, stamp
+		}
+	}
+	if c.loaded != nil {
+		return c.loaded, nil
+	}
+	return nil, err
+}
+
+// stampOf changes when one of the files does.
+func stampOf(names ...string) (string, error) {
+	var b strings.Builder
+	for _, name := range names {
+		fi, err := os.Stat(name)
+		if err != nil {
+			return "", err
+		}
+		fmt.Fprintln(&b, fi.ModTime().UnixNano(), fi.Size())
+	}
+	return b.String(), nil
+}
