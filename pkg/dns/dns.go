@@ -104,4 +104,12 @@ func fromNet(what string, err error) error {
 	}
 }
 
-func absolute(name string) string { return strings.TrimSuffix(name, ".") + "." }
+// absolute keeps the search list out of it. A name of one label is left alone: net finds "localhost." in no hosts file, and
+// who calls a smarthost "mail" means the one of the search list.
+func absolute(name string) string {
+	name = strings.TrimSuffix(name, ".")
+	if !strings.Contains(name, ".") {
+		return name
+	}
+	return name + "."
+}

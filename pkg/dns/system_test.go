@@ -143,3 +143,11 @@ func TestSystemUnreachable(t *testing.T) {
 		t.Errorf("got %s, want 4.4.3 (%v)", got, err)
 	}
 }
+
+// Every host has "localhost" in its hosts file.
+func TestSystemReadsHostsFile(t *testing.T) {
+	addrs, err := System().LookupHost(t.Context(), "localhost")
+	if err != nil || len(addrs) == 0 || !addrs[len(addrs)-1].IsLoopback() {
+		t.Errorf("localhost: %v, %v", addrs, err)
+	}
+}
