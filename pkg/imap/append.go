@@ -101,6 +101,8 @@ func (d *dialog) appendLine() (text, last string, err error) {
 }
 
 // receive reads the message. The literal is read to its end whatever happens to the message.
+//
+// QUIRK: a bare CR or LF counts as a line end; clients that copy from a Unix mailbox send them.
 func (d *dialog) receive(in io.Writer, args appendArgs) error {
 	if err := d.invite(args.unasked); err != nil {
 		return err

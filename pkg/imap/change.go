@@ -10,12 +10,12 @@ import (
 )
 
 // storeSeq is "STORE" SP sequence-set SP store-att-flags (RFC 3501 §6.4.6).
-func (d *dialog) storeSeq(ctx context.Context, a *wire.Args) error {
-	return d.storeFlags(ctx, a, false)
+func (d *dialog) storeSeq(ctx context.Context, _ *wire.Args) error {
+	return d.storeFlags(ctx, false)
 }
 
 // storeUID is "UID STORE" (RFC 3501 §6.4.8).
-func (d *dialog) storeUID(ctx context.Context, a *wire.Args) error { return d.storeFlags(ctx, a, true) }
+func (d *dialog) storeUID(ctx context.Context, _ *wire.Args) error { return d.storeFlags(ctx, true) }
 
 // storeArgs is ["+" / "-"] "FLAGS" [".SILENT"] SP flags.
 type storeArgs struct {
@@ -60,8 +60,8 @@ func (s storeArgs) change() mailbox.Change {
 	return mailbox.Change{Add: s.flags.letters, AddKeywords: s.flags.keywords, Replace: true}
 }
 
-func (d *dialog) storeFlags(ctx context.Context, a *wire.Args, isUID bool) error {
-	p := d.args(a)
+func (d *dialog) storeFlags(ctx context.Context, isUID bool) error {
+	p := d.args()
 	set := p.numSet()
 	p.sp()
 	args := p.storeArgs()
@@ -124,8 +124,8 @@ func (d *dialog) expunge(ctx context.Context, _ *wire.Args) error {
 }
 
 // uidExpunge is "UID EXPUNGE" SP sequence-set (RFC 4315 §2.1).
-func (d *dialog) uidExpunge(ctx context.Context, a *wire.Args) error {
-	p := d.args(a)
+func (d *dialog) uidExpunge(ctx context.Context, _ *wire.Args) error {
+	p := d.args()
 	set := p.numSet()
 	if err := p.end(); err != nil {
 		return err
@@ -146,29 +146,29 @@ func (d *dialog) uidExpunge(ctx context.Context, a *wire.Args) error {
 }
 
 // copySeq is "COPY" SP sequence-set SP mailbox (RFC 3501 §6.4.7).
-func (d *dialog) copySeq(ctx context.Context, a *wire.Args) error {
-	return d.transfer(ctx, a, transfer{})
+func (d *dialog) copySeq(ctx context.Context, _ *wire.Args) error {
+	return d.transfer(ctx, transfer{})
 }
 
 // copyUID is "UID COPY" (RFC 3501 §6.4.8).
-func (d *dialog) copyUID(ctx context.Context, a *wire.Args) error {
-	return d.transfer(ctx, a, transfer{isUID: true})
+func (d *dialog) copyUID(ctx context.Context, _ *wire.Args) error {
+	return d.transfer(ctx, transfer{isUID: true})
 }
 
 // moveSeq is "MOVE" SP sequence-set SP mailbox (RFC 6851 §3.1).
-func (d *dialog) moveSeq(ctx context.Context, a *wire.Args) error {
-	return d.transfer(ctx, a, transfer{move: true})
+func (d *dialog) moveSeq(ctx context.Context, _ *wire.Args) error {
+	return d.transfer(ctx, transfer{move: true})
 }
 
 // moveUID is "UID MOVE" (RFC 6851 §3.2).
-func (d *dialog) moveUID(ctx context.Context, a *wire.Args) error {
-	return d.transfer(ctx, a, transfer{move: true, isUID: true})
+func (d *dialog) moveUID(ctx context.Context, _ *wire.Args) error {
+	return d.transfer(ctx, transfer{move: true, isUID: true})
 }
 
 type transfer struct{ move, isUID bool }
 
-func (d *dialog) transfer(ctx context.Context, a *wire.Args, kind transfer) error {
-	p := d.args(a)
+func (d *dialog) transfer(ctx context.Context, kind transfer) error {
+	p := d.args()
 	set := p.numSet()
 	p.sp()
 	name := p.folder()

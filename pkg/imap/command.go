@@ -7,7 +7,6 @@ import (
 
 	"mailx/pkg/mail"
 	"mailx/pkg/session"
-	"mailx/pkg/wire"
 )
 
 var (
@@ -163,5 +162,6 @@ func (d *dialog) refuse(line string, err error) error {
 	return d.refuseLiteral(n, unasked, err)
 }
 
-// args starts to parse the command under way.
-func (d *dialog) args(*wire.Args) *parser { return &parser{s: d.text} }
+// args starts to parse the command under way. Handlers use it instead of the wire.Args of the loop, which has only the first
+// line.
+func (d *dialog) args() *parser { return &parser{s: d.text} }

@@ -89,13 +89,13 @@ func (p *parser) bodyItem(marks bool) fetchItem {
 }
 
 // fetchSeq is "FETCH" SP sequence-set SP items (RFC 3501 §6.4.5).
-func (d *dialog) fetchSeq(ctx context.Context, a *wire.Args) error { return d.fetch(ctx, a, false) }
+func (d *dialog) fetchSeq(ctx context.Context, _ *wire.Args) error { return d.fetch(ctx, false) }
 
 // fetchUID is "UID FETCH" (RFC 3501 §6.4.8).
-func (d *dialog) fetchUID(ctx context.Context, a *wire.Args) error { return d.fetch(ctx, a, true) }
+func (d *dialog) fetchUID(ctx context.Context, _ *wire.Args) error { return d.fetch(ctx, true) }
 
-func (d *dialog) fetch(ctx context.Context, a *wire.Args, isUID bool) error {
-	p := d.args(a)
+func (d *dialog) fetch(ctx context.Context, isUID bool) error {
+	p := d.args()
 	set := p.numSet()
 	p.sp()
 	items := p.fetchItems()

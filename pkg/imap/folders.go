@@ -31,20 +31,20 @@ func (p *parser) folder() string {
 }
 
 // oneFolder parses a command with one mailbox as its argument.
-func (d *dialog) oneFolder(a *wire.Args) (string, error) {
-	p := d.args(a)
+func (d *dialog) oneFolder() (string, error) {
+	p := d.args()
 	name := p.folder()
 	return name, p.end()
 }
 
 // selectBox is "SELECT" SP mailbox (RFC 3501 §6.3.1).
-func (d *dialog) selectBox(ctx context.Context, a *wire.Args) error { return d.open(ctx, a, false) }
+func (d *dialog) selectBox(ctx context.Context, _ *wire.Args) error { return d.open(ctx, false) }
 
 // examine is "EXAMINE" SP mailbox (RFC 3501 §6.3.2).
-func (d *dialog) examine(ctx context.Context, a *wire.Args) error { return d.open(ctx, a, true) }
+func (d *dialog) examine(ctx context.Context, _ *wire.Args) error { return d.open(ctx, true) }
 
-func (d *dialog) open(ctx context.Context, a *wire.Args, readOnly bool) error {
-	name, err := d.oneFolder(a)
+func (d *dialog) open(ctx context.Context, readOnly bool) error {
+	name, err := d.oneFolder()
 	if err != nil {
 		return err
 	}
@@ -139,8 +139,8 @@ func (d *dialog) unselect(context.Context, *wire.Args) error {
 }
 
 // create is "CREATE" SP mailbox (RFC 3501 §6.3.3). A "/" at the end says that folders will follow below.
-func (d *dialog) create(_ context.Context, a *wire.Args) error {
-	name, err := d.oneFolder(a)
+func (d *dialog) create(_ context.Context, _ *wire.Args) error {
+	name, err := d.oneFolder()
 	if err != nil {
 		return err
 	}
@@ -148,8 +148,8 @@ func (d *dialog) create(_ context.Context, a *wire.Args) error {
 }
 
 // deleteBox is "DELETE" SP mailbox (RFC 3501 §6.3.4).
-func (d *dialog) deleteBox(_ context.Context, a *wire.Args) error {
-	name, err := d.oneFolder(a)
+func (d *dialog) deleteBox(_ context.Context, _ *wire.Args) error {
+	name, err := d.oneFolder()
 	if err != nil {
 		return err
 	}
@@ -157,8 +157,8 @@ func (d *dialog) deleteBox(_ context.Context, a *wire.Args) error {
 }
 
 // rename is "RENAME" SP mailbox SP mailbox (RFC 3501 §6.3.5).
-func (d *dialog) rename(ctx context.Context, a *wire.Args) error {
-	p := d.args(a)
+func (d *dialog) rename(ctx context.Context, _ *wire.Args) error {
+	p := d.args()
 	old := p.folder()
 	p.sp()
 	name := p.folder()
@@ -169,17 +169,17 @@ func (d *dialog) rename(ctx context.Context, a *wire.Args) error {
 }
 
 // subscribe is "SUBSCRIBE" SP mailbox (RFC 3501 §6.3.6).
-func (d *dialog) subscribe(ctx context.Context, a *wire.Args) error {
-	return d.subscription(ctx, a, true)
+func (d *dialog) subscribe(ctx context.Context, _ *wire.Args) error {
+	return d.subscription(ctx, true)
 }
 
 // unsubscribe is "UNSUBSCRIBE" SP mailbox (RFC 3501 §6.3.7).
-func (d *dialog) unsubscribe(ctx context.Context, a *wire.Args) error {
-	return d.subscription(ctx, a, false)
+func (d *dialog) unsubscribe(ctx context.Context, _ *wire.Args) error {
+	return d.subscription(ctx, false)
 }
 
-func (d *dialog) subscription(ctx context.Context, a *wire.Args, on bool) error {
-	name, err := d.oneFolder(a)
+func (d *dialog) subscription(ctx context.Context, on bool) error {
+	name, err := d.oneFolder()
 	if err != nil {
 		return err
 	}
@@ -192,8 +192,8 @@ func (d *dialog) namespace(context.Context, *wire.Args) error {
 }
 
 // pattern parses SP reference SP list-mailbox.
-func (d *dialog) pattern(a *wire.Args) (pattern string, isRoot bool, err error) {
-	p := d.args(a)
+func (d *dialog) pattern() (pattern string, isRoot bool, err error) {
+	p := d.args()
 	reference := p.astring()
 	p.sp()
 	name := ""
@@ -209,8 +209,8 @@ func (d *dialog) pattern(a *wire.Args) (pattern string, isRoot bool, err error) 
 }
 
 // list is "LIST" SP mailbox SP list-mailbox (RFC 3501 §6.3.8).
-func (d *dialog) list(_ context.Context, a *wire.Args) error {
-	pattern, isRoot, err := d.pattern(a)
+func (d *dialog) list(_ context.Context, _ *wire.Args) error {
+	pattern, isRoot, err := d.pattern()
 	if err != nil {
 		return err
 	}
@@ -234,8 +234,8 @@ func (d *dialog) list(_ context.Context, a *wire.Args) error {
 
 // lsub is "LSUB" SP mailbox SP list-mailbox (RFC 3501 §6.3.9). A name that only stands above a subscribed one is
 // \Noselect.
-func (d *dialog) lsub(_ context.Context, a *wire.Args) error {
-	pattern, isRoot, err := d.pattern(a)
+func (d *dialog) lsub(_ context.Context, _ *wire.Args) error {
+	pattern, isRoot, err := d.pattern()
 	if err != nil {
 		return err
 	}
@@ -340,8 +340,8 @@ func match(pattern, name string) bool {
 }
 
 // status is "STATUS" SP mailbox SP "(" status-att *(SP status-att) ")" (RFC 3501 §6.3.10).
-func (d *dialog) status(ctx context.Context, a *wire.Args) error {
-	p := d.args(a)
+func (d *dialog) status(ctx context.Context, _ *wire.Args) error {
+	p := d.args()
 	name := p.folder()
 	p.sp()
 	var items []string

@@ -62,8 +62,8 @@ func (d *dialog) logout(context.Context, *wire.Args) error {
 }
 
 // id is "ID" SP (NIL / "(" string SP nstring ... ")") (RFC 2971 §3.1).
-func (d *dialog) id(_ context.Context, a *wire.Args) error {
-	p := d.args(a)
+func (d *dialog) id(_ context.Context, _ *wire.Args) error {
+	p := d.args()
 	if !p.keyword("NIL") {
 		p.list(60, true, func() {
 			p.string()
@@ -83,8 +83,8 @@ func (d *dialog) id(_ context.Context, a *wire.Args) error {
 }
 
 // enable is "ENABLE" 1*(SP capability) (RFC 5161 §3.1). There is nothing yet that has to be enabled.
-func (d *dialog) enable(_ context.Context, a *wire.Args) error {
-	p := d.args(a)
+func (d *dialog) enable(_ context.Context, _ *wire.Args) error {
+	p := d.args()
 	p.atom()
 	for p.take(' ') {
 		p.atom()
@@ -111,8 +111,8 @@ func (d *dialog) startTLS(context.Context, *wire.Args) error {
 }
 
 // login is "LOGIN" SP userid SP password (RFC 3501 §6.2.3).
-func (d *dialog) login(ctx context.Context, a *wire.Args) error {
-	p := d.args(a)
+func (d *dialog) login(ctx context.Context, _ *wire.Args) error {
+	p := d.args()
 	name := p.astring()
 	p.sp()
 	password := p.astring()
@@ -133,8 +133,8 @@ func (d *dialog) login(ctx context.Context, a *wire.Args) error {
 }
 
 // authenticate is "AUTHENTICATE" SP mechanism [SP initial-response] (RFC 3501 §6.2.2, RFC 4959 §3).
-func (d *dialog) authenticate(ctx context.Context, a *wire.Args) error {
-	p := d.args(a)
+func (d *dialog) authenticate(ctx context.Context, _ *wire.Args) error {
+	p := d.args()
 	mech, initial := p.word(), ""
 	if p.take(' ') {
 		initial = p.while(func(b byte) bool { return b > ' ' && b < 0x7f })

@@ -180,7 +180,7 @@ func FuzzCommands(f *testing.F) {
 		p.storeArgs()
 		p.end()
 		d := &dialog{text: s}
-		d.pattern(nil)
+		d.pattern()
 		n, _, ok := literalAtEnd(s)
 		if ok && n < 0 {
 			t.Errorf("%q announces %d octets", s, n)

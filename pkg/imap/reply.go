@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"strconv"
 	"strings"
@@ -53,11 +52,9 @@ func codeOf(err error) string {
 		return "CANNOT"
 	case errors.Is(err, mailbox.ErrKeywords):
 		return "LIMIT"
-	case errors.Is(err, fs.ErrNotExist):
-		return "NONEXISTENT"
 	case s.Class == mail.Permanent && s.Subject == 7 && s.Detail == 8:
 		return "AUTHENTICATIONFAILED"
-	case s.Class == mail.Permanent && s.Subject == 2 && s.Detail == 2, s.Subject == 3 && s.Detail == 1:
+	case s.Subject == 2 && s.Detail == 2:
 		return "OVERQUOTA"
 	case s.Class == mail.Temporary && s.Subject == 2:
 		return "INUSE"

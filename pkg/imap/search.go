@@ -51,13 +51,13 @@ type searchParser struct {
 var errBadCharset = &no{code: "BADCHARSET (US-ASCII UTF-8)", text: "Unknown charset"}
 
 // searchSeq is "SEARCH" [SP "CHARSET" SP astring] 1*(SP search-key) (RFC 3501 §6.4.4).
-func (d *dialog) searchSeq(ctx context.Context, a *wire.Args) error { return d.search(ctx, a, false) }
+func (d *dialog) searchSeq(ctx context.Context, _ *wire.Args) error { return d.search(ctx, false) }
 
 // searchUID is "UID SEARCH" (RFC 3501 §6.4.8).
-func (d *dialog) searchUID(ctx context.Context, a *wire.Args) error { return d.search(ctx, a, true) }
+func (d *dialog) searchUID(ctx context.Context, _ *wire.Args) error { return d.search(ctx, true) }
 
-func (d *dialog) search(ctx context.Context, a *wire.Args, isUID bool) error {
-	key, err := parseSearch(d.args(a), d.sel)
+func (d *dialog) search(ctx context.Context, isUID bool) error {
+	key, err := parseSearch(d.args(), d.sel)
 	if err != nil {
 		return err
 	}

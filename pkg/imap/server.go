@@ -20,6 +20,7 @@ package imap
 import (
 	"context"
 	"crypto/tls"
+	"io"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -179,10 +180,14 @@ func (srv *Server) ServeConn(ctx context.Context, nc net.Conn) error {
 			return err
 		}
 	}
-	return session.Run(ctx, dialect(d), d, c, session.Limits{
+	err := session.Run(ctx, dialect(d), d, c, session.Limits{
 		Command:  orDefault(srv.Timeout, DefaultTimeout),
 		Mistakes: orDefault(srv.Mistakes, DefaultMistakes),
 	})
+	if err == io.EOF { // between a literal and the rest of its command
+		err = io.ErrUnexpectedEOF
+	}
+	return err
 }
 
 // Refuse tells a peer in one line that there is no place for it now; see session.Server.

@@ -143,6 +143,8 @@ func (b *Box) TakeNew(ctx context.Context) (uids []uint32, err error) {
 			moved, err := b.dir.ToCur(m.Message)
 			switch {
 			case errors.Is(err, fs.ErrNotExist): // the next Sync sees it
+			case isFull(err): // it stays new; see endure
+				return nil
 			case err != nil:
 				return err
 			default:
