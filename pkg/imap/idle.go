@@ -1,6 +1,7 @@
 package imap
 
 import (
+	"cmp"
 	"context"
 	"strings"
 	"time"
@@ -23,7 +24,7 @@ func (d *dialog) idle(ctx context.Context, _ *wire.Args) error {
 	if err := d.c.Flush(); err != nil {
 		return err
 	}
-	d.c.Within(orDefault(d.srv.Timeout, DefaultTimeout))
+	d.c.Within(cmp.Or(d.srv.Timeout, DefaultTimeout))
 	type input struct {
 		line string
 		err  error
@@ -33,7 +34,7 @@ func (d *dialog) idle(ctx context.Context, _ *wire.Args) error {
 		line, err := d.c.ReadLine()
 		in <- input{line, err}
 	}()
-	ticker := time.NewTicker(orDefault(d.srv.Poll, DefaultPoll))
+	ticker := time.NewTicker(cmp.Or(d.srv.Poll, DefaultPoll))
 	defer ticker.Stop()
 	var broken error
 	for {

@@ -2,11 +2,9 @@ package imap
 
 import (
 	"context"
-	"encoding/base64"
 	"log/slog"
 	"slices"
 	"strings"
-	"time"
 
 	"mailx/pkg/auth"
 	"mailx/pkg/mail"
@@ -17,9 +15,6 @@ import (
 var (
 	errEncryption = &no{code: "PRIVACYREQUIRED", text: "Encryption required, use STARTTLS first"}
 	errMechanism  = mail.Permanentf(7, 4, "Mechanism not available")
-	errCancelled  = mail.Permanentf(5, 0, "Authentication cancelled")
-	errBase64     = mail.Permanentf(5, 2, "Not base64")
-	errGuessing   = mail.Temporaryf(7, 0, "Too many authentication failures")
 	errNoTLS      = mail.Permanentf(5, 1, "No TLS here")
 )
 
@@ -122,12 +117,12 @@ func (d *dialog) login(ctx context.Context, _ *wire.Args) error {
 	if !d.mayUsePassword() {
 		return errEncryption
 	}
-	if err := d.brake(ctx); err != nil {
+	if err := d.guard.Enter(ctx); err != nil {
 		return err
 	}
 	user, err := d.srv.Auth.Authenticate(ctx, name, password)
 	if err != nil {
-		return d.loginFailed(ctx, name, err)
+		return d.guard.Refuse(ctx, name, err)
 	}
 	return d.enter(ctx, name, user)
 }
@@ -156,128 +151,18 @@ func (d *dialog) authenticate(ctx context.Context, _ *wire.Args) error {
 	if err != nil {
 		return err
 	}
-	if err := d.brake(ctx); err != nil {
+	if err := d.guard.Enter(ctx); err != nil {
 		return err
 	}
-	if err := d.exchange(x, initial); err != nil {
-		return d.loginFailed(ctx, x.Claimed(), err)
+	if err := session.Exchange(d.c, "+ ", initial, x.Next); err != nil {
+		return d.guard.Refuse(ctx, x.Claimed(), err)
 	}
 	return d.enter(ctx, x.Claimed(), x.User())
 }
 
-// exchange runs the challenges and responses. A missing initial response is nil, an empty one is "=".
-func (d *dialog) exchange(x auth.Server, initial string) error {
-	var response []byte
-	var err error
-	if initial != "" {
-		response, err = decodeResponse(initial)
-	}
-	for err == nil {
-		challenge, done, xerr := x.Next(response)
-		if xerr != nil {
-			return xerr
-		}
-		if done && len(challenge) == 0 {
-			return nil
-		}
-		response, err = d.challenge(challenge)
-		if done { // the last word of the server was one more challenge, which the client acknowledges
-			return err
-		}
-	}
-	return err
-}
-
-func (d *dialog) challenge(text []byte) ([]byte, error) {
-	if err := d.c.WriteSecret("+ "+base64.StdEncoding.EncodeToString(text), "+ ***"); err != nil {
-		return nil, err
-	}
-	if err := d.c.Flush(); err != nil {
-		return nil, err
-	}
-	line, err := d.c.ReadLine()
-	if err != nil {
-		return nil, err
-	}
-	if line == "*" { // RFC 3501 §6.2.2
-		d.c.Trace(false, line)
-		return nil, errCancelled
-	}
-	d.c.Trace(false, "***")
-	return decodeResponse(line)
-}
-
-func decodeResponse(s string) ([]byte, error) {
-	if s == "=" {
-		return []byte{}, nil
-	}
-	b, err := base64.StdEncoding.DecodeString(s)
-	if err != nil {
-		return nil, errBase64
-	}
-	return b, nil
-}
-
-// brake makes whoever guessed before wait before the next try.
-func (d *dialog) brake(ctx context.Context) error {
-	if d.srv.Throttle == nil {
-		return nil
-	}
-	wait, err := d.srv.Throttle.Check(d.addr)
-	if err != nil {
-		return err
-	}
-	return pause(ctx, wait)
-}
-
-// loginFailed answers all wrong names and passwords alike, and late.
-func (d *dialog) loginFailed(ctx context.Context, name string, err error) error {
-	if codeOf(err) != "AUTHENTICATIONFAILED" {
-		return err
-	}
-	d.failures++
-	d.log.Warn("imap: login failed", slog.String("user", name), slog.String("peer", d.addr.String()))
-	if err := d.punish(ctx, name); err != nil {
-		return err
-	}
-	if d.failures >= maxAuthFailures {
-		return &session.ClosingError{Err: errGuessing}
-	}
-	return err
-}
-
-func (d *dialog) punish(ctx context.Context, name string) error {
-	if d.srv.Throttle == nil {
-		return nil
-	}
-	wait, err := d.srv.Throttle.Failed(d.addr, name)
-	if err != nil {
-		d.log.Error("imap: throttle", slog.Any("error", err))
-	}
-	return pause(ctx, wait)
-}
-
-func pause(ctx context.Context, wait time.Duration) error {
-	if wait <= 0 {
-		return nil
-	}
-	timer := time.NewTimer(wait)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return &session.ClosingError{Err: session.ErrShutdown}
-	}
-}
-
 // enter opens the mail of somebody who is who he says. name is what the client called him.
 func (d *dialog) enter(ctx context.Context, name string, user auth.User) error {
-	if d.srv.Throttle != nil {
-		if err := d.srv.Throttle.Succeeded(d.addr, name); err != nil {
-			d.log.Error("imap: throttle", slog.Any("error", err))
-		}
-	}
+	d.guard.Welcome(name)
 	store, err := d.srv.Store(ctx, user)
 	if err != nil {
 		return err

@@ -18,6 +18,7 @@
 package imap
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"io"
@@ -48,28 +49,15 @@ const (
 	literalsAfterLogin  = 256 << 10
 )
 
-// maxAuthFailures is how many wrong passwords one connection may try.
-const maxAuthFailures = 5
-
 // handshakeTime is what a client has for the TLS handshake.
 const handshakeTime = time.Minute
-
-// Throttle slows down whoever guesses passwords; *auth.Throttle is one. An address that is not valid is that of a pipe or
-// a unix socket.
-type Throttle interface {
-	// Check gives how long to wait before a password is looked at, or why it will not be.
-	Check(addr netip.Addr) (time.Duration, error)
-	// Failed gives how long to wait before saying that a password was wrong.
-	Failed(addr netip.Addr, user string) (time.Duration, error)
-	Succeeded(addr netip.Addr, user string) error
-}
 
 // Server serves IMAP. Its fields are set before the first connection and not changed after; zero limits mean the defaults.
 // It is safe for concurrent use.
 type Server struct {
 	Hostname string // in the greeting
 	Auth     auth.Verifier
-	Throttle Throttle // nil: none
+	Throttle session.Throttle // nil: none
 
 	// Store gives the mail of a user who has logged in.
 	Store func(ctx context.Context, user auth.User) (*mailbox.Store, error)
@@ -106,14 +94,14 @@ type dialog struct {
 	addr  netip.Addr // not valid without an IP address
 	local bool       // a password may travel in clear
 
-	state    session.State
-	failures int // of authentication
-	user     string
-	store    *mailbox.Store
-	sel      *selected
-	text     string // the arguments of the command under way, literals included
-	said     string // response code and text of a success
-	resume   position
+	state  session.State
+	guard  session.Guard
+	user   string
+	store  *mailbox.Store
+	sel    *selected
+	text   string // the arguments of the command under way, literals included
+	said   string // response code and text of a success
+	resume position
 }
 
 func dialect(d *dialog) *session.Dialect[*dialog] {
@@ -181,8 +169,8 @@ func (srv *Server) ServeConn(ctx context.Context, nc net.Conn) error {
 		}
 	}
 	err := session.Run(ctx, dialect(d), d, c, session.Limits{
-		Command:  orDefault(srv.Timeout, DefaultTimeout),
-		Mistakes: orDefault(srv.Mistakes, DefaultMistakes),
+		Command:  cmp.Or(srv.Timeout, DefaultTimeout),
+		Mistakes: cmp.Or(srv.Mistakes, DefaultMistakes),
 	})
 	if err == io.EOF { // between a literal and the rest of its command
 		err = io.ErrUnexpectedEOF
@@ -208,15 +196,8 @@ func (srv *Server) newDialog(ctx context.Context, c *wire.Conn) *dialog {
 	if srv.AllowInsecureAuth != nil {
 		d.local = srv.AllowInsecureAuth(peer)
 	}
+	d.guard = session.Guard{Throttle: srv.Throttle, Addr: addr, Log: d.log}
 	return d
 }
 
-func (srv *Server) maxSize() int64 { return orDefault(srv.MaxSize, DefaultMaxSize) }
-
-func orDefault[T comparable](v, def T) T {
-	var zero T
-	if v == zero {
-		return def
-	}
-	return v
-}
+func (srv *Server) maxSize() int64 { return cmp.Or(srv.MaxSize, DefaultMaxSize) }

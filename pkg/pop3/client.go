@@ -1,6 +1,7 @@
 package pop3
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"encoding/base64"
@@ -97,8 +98,8 @@ func errProtocol(detail string) error {
 
 // NewClient takes over nc and reads the greeting. On an error nc is closed.
 func NewClient(nc net.Conn, opt ClientOptions) (*Client, error) {
-	opt.ReplyTime = orDefault(opt.ReplyTime, DefaultReplyTime)
-	opt.Window = orDefault(opt.Window, DefaultWindow)
+	opt.ReplyTime = cmp.Or(opt.ReplyTime, DefaultReplyTime)
+	opt.Window = cmp.Or(opt.Window, DefaultWindow)
 	c := &Client{c: wire.NewConn(nc), opt: opt}
 	c.c.SetMaxLine(MaxReply)
 	c.c.SetTrace(opt.Trace)

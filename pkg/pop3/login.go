@@ -34,12 +34,12 @@ func (d *dialog) pass(ctx context.Context, a *wire.Args) error {
 	}
 	name := d.name
 	d.name, d.hasName = "", false
-	if err := d.brake(ctx); err != nil {
+	if err := d.guard.Enter(ctx); err != nil {
 		return err
 	}
 	user, err := d.srv.Auth.Authenticate(ctx, name, a.Rest())
 	if err != nil {
-		return d.loginFailed(ctx, name, err)
+		return d.guard.Refuse(ctx, name, err)
 	}
 	return d.login(ctx, name, user)
 }
@@ -65,61 +65,18 @@ func (d *dialog) auth(ctx context.Context, a *wire.Args) error {
 	if err != nil {
 		return err
 	}
-	if err := d.brake(ctx); err != nil {
+	if err := d.guard.Enter(ctx); err != nil {
 		return err
 	}
 	if err := session.Exchange(d.c, "+ ", initial, x.Next); err != nil {
-		return d.loginFailed(ctx, x.Claimed(), err)
+		return d.guard.Refuse(ctx, x.Claimed(), err)
 	}
 	return d.login(ctx, x.Claimed(), x.User())
 }
 
-// brake makes whoever guessed before wait before the next try.
-func (d *dialog) brake(ctx context.Context) error {
-	if d.srv.Throttle == nil {
-		return nil
-	}
-	wait, err := d.srv.Throttle.Check(d.addr)
-	if err != nil {
-		return err
-	}
-	return session.Pause(ctx, wait)
-}
-
-// loginFailed answers all wrong names and passwords alike, and late.
-func (d *dialog) loginFailed(ctx context.Context, name string, err error) error {
-	if responseCode(err) != codeAuth {
-		return err
-	}
-	d.failures++
-	d.log.Warn("pop3: login failed", slog.String("user", name), slog.String("peer", d.addr.String()))
-	if err := d.punish(ctx, name); err != nil {
-		return err
-	}
-	if d.failures >= maxAuthFailures {
-		return &session.ClosingError{Err: errGuessing}
-	}
-	return err
-}
-
-func (d *dialog) punish(ctx context.Context, name string) error {
-	if d.srv.Throttle == nil {
-		return nil
-	}
-	wait, err := d.srv.Throttle.Failed(d.addr, name)
-	if err != nil {
-		d.log.Error("pop3: throttle", slog.Any("error", err))
-	}
-	return session.Pause(ctx, wait)
-}
-
 // login opens the maildrop of somebody who is who he says. name is what the client called him.
 func (d *dialog) login(ctx context.Context, name string, user auth.User) error {
-	if d.srv.Throttle != nil {
-		if err := d.srv.Throttle.Succeeded(d.addr, name); err != nil {
-			d.log.Error("pop3: throttle", slog.Any("error", err))
-		}
-	}
+	d.guard.Welcome(name)
 	d.user = user.Name
 	path, err := d.srv.Mailbox(ctx, user)
 	if err != nil {

@@ -27,7 +27,6 @@ var (
 	errNoUser      = mail.Permanentf(5, 1, "USER comes first")
 	errEncryption  = mail.Permanentf(7, 11, "Encryption required, use STLS first")
 	errMechanism   = mail.Permanentf(5, 4, "Mechanism not available")
-	errGuessing    = mail.Temporaryf(7, 0, "Too many authentication failures")
 	errNoTLS       = mail.Permanentf(5, 1, "TLS is not available")
 	errHasTLS      = mail.Permanentf(5, 1, "TLS is active already")
 	errTLSAfterAll = mail.Permanentf(5, 1, "STLS must come before UTF8")

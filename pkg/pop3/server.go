@@ -19,6 +19,7 @@
 package pop3
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"log/slog"
@@ -39,28 +40,15 @@ const (
 	DefaultMistakes = 20
 )
 
-// maxAuthFailures is how many wrong passwords one connection may try.
-const maxAuthFailures = 5
-
 // handshakeTime is what a client has for the TLS handshake.
 const handshakeTime = time.Minute
-
-// Throttle slows down whoever guesses passwords; *auth.Throttle is one. An address that is not valid is that of a pipe or
-// a unix socket.
-type Throttle interface {
-	// Check gives how long to wait before a password is looked at, or why it will not be.
-	Check(addr netip.Addr) (time.Duration, error)
-	// Failed gives how long to wait before saying that a password was wrong.
-	Failed(addr netip.Addr, user string) (time.Duration, error)
-	Succeeded(addr netip.Addr, user string) error
-}
 
 // Server serves POP3. Its fields are set before the first connection and not changed after; zero limits mean the defaults.
 // It is safe for concurrent use.
 type Server struct {
 	Hostname string // in the greeting
 	Auth     auth.Verifier
-	Throttle Throttle // nil: none
+	Throttle session.Throttle // nil: none
 
 	// FS is where the maildrops are; vfs.OS if nil. Let it be vfs.Grouped in a process with many sessions.
 	FS vfs.FS
@@ -94,13 +82,13 @@ type dialog struct {
 	addr  netip.Addr // not valid without an IP address
 	local bool       // a password may travel in clear
 
-	state    session.State
-	utf8     bool
-	name     string // of USER
-	hasName  bool
-	failures int // of authentication
-	user     string
-	drop     *maildrop
+	state   session.State
+	utf8    bool
+	name    string // of USER
+	hasName bool
+	guard   session.Guard
+	user    string
+	drop    *maildrop
 
 	// What the loop answers when the handler succeeds.
 	text string
@@ -123,8 +111,8 @@ func (srv *Server) ServeConn(ctx context.Context, nc net.Conn) error {
 		}
 	}
 	return session.Run(ctx, dialect(), d, c, session.Limits{
-		Command:  orDefault(srv.Timeout, DefaultTimeout),
-		Mistakes: orDefault(srv.Mistakes, DefaultMistakes),
+		Command:  cmp.Or(srv.Timeout, DefaultTimeout),
+		Mistakes: cmp.Or(srv.Mistakes, DefaultMistakes),
 	})
 }
 
@@ -146,6 +134,7 @@ func (srv *Server) newDialog(c *wire.Conn) *dialog {
 	if srv.AllowInsecureAuth != nil {
 		d.local = srv.AllowInsecureAuth(peer)
 	}
+	d.guard = session.Guard{Throttle: srv.Throttle, Addr: addr, Log: d.log}
 	return d
 }
 
@@ -162,12 +151,4 @@ func (d *dialog) release() {
 		d.drop.close()
 		d.drop = nil
 	}
-}
-
-func orDefault[T comparable](v, def T) T {
-	var zero T
-	if v == zero {
-		return def
-	}
-	return v
 }

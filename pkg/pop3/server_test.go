@@ -19,6 +19,7 @@ import (
 
 	"mailx/pkg/auth"
 	"mailx/pkg/mailtest"
+	"mailx/pkg/session"
 	"mailx/pkg/vfs"
 	"mailx/pkg/wire"
 )
@@ -543,7 +544,7 @@ func TestThrottle(t *testing.T) {
 		}
 	})
 	srv := testServer(testSpool(t))
-	srv.Throttle = &throttle{refused: errGuessing}
+	srv.Throttle = &throttle{refused: session.ErrGuessing}
 	wantIn(t, talkIn(t, srv, "QUIT"), "-ERR [SYS/TEMP] Too many authentication failures")
 }
 

@@ -12,7 +12,7 @@ import (
 // What a client can do to end a SASL exchange.
 var (
 	ErrBase64    = mail.Permanentf(5, 2, "Not base64")
-	ErrCancelled = mail.Permanentf(7, 0, "Authentication cancelled")
+	ErrCancelled = mail.Permanentf(5, 0, "Authentication cancelled")
 )
 
 // Exchange runs the challenges and responses of a SASL mechanism (RFC 4422 §3) in base64 lines, as SMTP (RFC 4954 §4), POP3

@@ -1,6 +1,7 @@
 package smtp
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"io"
@@ -21,7 +22,7 @@ func (s *conversation) data(context.Context, *wire.Args) error {
 	}
 	defer s.abort()
 	s.messages++
-	s.c.Idle(orDefault(s.srv.DataTimeout, DefaultDataTimeout))
+	s.c.Idle(cmp.Or(s.srv.DataTimeout, DefaultDataTimeout))
 	body := s.c.DotReader(wire.DotOptions{MaxSize: s.maxSize(), Bare: s.srv.Bare})
 	if err := s.receive(body); err != nil {
 		return err

@@ -1,6 +1,7 @@
 package smtp
 
 import (
+	"cmp"
 	"context"
 	"strconv"
 	"strings"
@@ -54,7 +55,7 @@ func (s *conversation) extensions() []string {
 	return append(ext, "HELP")
 }
 
-func (s *conversation) maxSize() int64 { return orDefault(s.srv.MaxSize, DefaultMaxSize) }
+func (s *conversation) maxSize() int64 { return cmp.Or(s.srv.MaxSize, DefaultMaxSize) }
 
 // startTLS is "STARTTLS" (RFC 3207 §4). All that the peer said in clear is forgotten.
 func (s *conversation) startTLS(context.Context, *wire.Args) error {
@@ -66,7 +67,7 @@ func (s *conversation) startTLS(context.Context, *wire.Args) error {
 	}
 	s.say(reply(220, mail.Status{Class: 2}, "Ready to start TLS"))
 	return session.Then(func(ctx context.Context) error {
-		s.c.Within(orDefault(s.srv.Timeout, DefaultTimeout))
+		s.c.Within(cmp.Or(s.srv.Timeout, DefaultTimeout))
 		if err := s.c.StartTLS(ctx, s.srv.TLS, true); err != nil {
 			return err
 		}

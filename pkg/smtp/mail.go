@@ -1,6 +1,7 @@
 package smtp
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 
@@ -42,7 +43,7 @@ func (s *conversation) mayMail(args *MailArgs) error {
 	switch {
 	case s.srv.AuthRequired && s.peer.User == "":
 		return reply(530, mail.Status{Class: 5, Subject: 7}, "Authentication required")
-	case s.peer.User == "" && s.messages >= orDefault(s.srv.MaxMessages, DefaultMaxMessages):
+	case s.peer.User == "" && s.messages >= cmp.Or(s.srv.MaxMessages, DefaultMaxMessages):
 		return &session.ClosingError{Err: errTooManyMessages}
 	case args.Size > s.maxSize():
 		return errTooBig
@@ -63,7 +64,7 @@ func (s *conversation) rcpt(ctx context.Context, a *wire.Args) error {
 	if err != nil {
 		return err
 	}
-	if len(s.env.Rcpts) >= orDefault(s.srv.MaxRcpts, DefaultMaxRcpts) {
+	if len(s.env.Rcpts) >= cmp.Or(s.srv.MaxRcpts, DefaultMaxRcpts) {
 		return mail.Temporaryf(5, 3, "Too many recipients") // RFC 5321 §4.5.3.1.10
 	}
 	if !r.IsASCII() && !s.env.UTF8 {

@@ -12,6 +12,7 @@
 package smtp
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"net"
@@ -41,9 +42,9 @@ type Server struct {
 	TLS      *tls.Config // nil: no STARTTLS
 	Implicit bool        // TLS from the first octet (RFC 8314 §3.3)
 
-	Auth         auth.Verifier // nil: no AUTH
-	Throttle     Throttle      // nil: none
-	AuthRequired bool          // no MAIL before AUTH (submission, RFC 6409 §4.3)
+	Auth         auth.Verifier    // nil: no AUTH
+	Throttle     session.Throttle // nil: none
+	AuthRequired bool             // no MAIL before AUTH (submission, RFC 6409 §4.3)
 	// InsecureAuth offers AUTH without TLS to peers on this host.
 	InsecureAuth bool
 
@@ -79,7 +80,7 @@ type conversation struct {
 	env      *mail.Envelope
 	args     *MailArgs
 	messages int
-	failures int // of authentication
+	guard    session.Guard
 }
 
 func dialect() *session.Dialect[*conversation] {
@@ -110,9 +111,10 @@ func (srv *Server) ServeConn(ctx context.Context, nc net.Conn) error {
 	c := wire.NewConn(nc)
 	c.SetTrace(srv.Trace)
 	s := &conversation{srv: srv, c: c, state: stateNew, peer: peerOf(nc)}
+	s.guard = session.Guard{Throttle: srv.Throttle, Addr: s.peer.Addr}
 	defer s.abort()
 	if srv.Implicit {
-		c.Within(orDefault(srv.Timeout, DefaultTimeout))
+		c.Within(cmp.Or(srv.Timeout, DefaultTimeout))
 		if err := c.StartTLS(ctx, srv.TLS, true); err != nil {
 			c.Close()
 			return err
@@ -120,8 +122,8 @@ func (srv *Server) ServeConn(ctx context.Context, nc net.Conn) error {
 		s.peer.TLS = c.TLS()
 	}
 	return session.Run(ctx, dialect(), s, c, session.Limits{
-		Command:  orDefault(srv.Timeout, DefaultTimeout),
-		Mistakes: orDefault(srv.Mistakes, DefaultMistakes),
+		Command:  cmp.Or(srv.Timeout, DefaultTimeout),
+		Mistakes: cmp.Or(srv.Mistakes, DefaultMistakes),
 	})
 }
 
@@ -130,14 +132,6 @@ func (srv *Server) Refuse(nc net.Conn) {
 	if !srv.Implicit {
 		nc.Write([]byte("421 4.3.2 " + srv.Hostname + " Too many connections, try again later\r\n"))
 	}
-}
-
-func orDefault[T comparable](v, def T) T {
-	var zero T
-	if v == zero {
-		return def
-	}
-	return v
 }
 
 func peerOf(nc net.Conn) Peer {
