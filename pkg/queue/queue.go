@@ -63,7 +63,7 @@ func newQueue(fsys vfs.FS, dir string, d *maildir.Dir, opt Options) (*Queue, err
 		opt.Random = rand.Float64
 	}
 	opt.Schedule = opt.Schedule.withDefaults()
-	d.Now, d.Reserve = opt.Now, opt.Reserve
+	d.Host, d.Now, d.Reserve = opt.Hostname, opt.Now, opt.Reserve
 	q := &Queue{fs: vfs.Grouped(fsys), dir: dir, spool: d, opt: opt, kept: map[string]*progress{}}
 	return q, vfs.Classify(q.makeFolders())
 }
