@@ -175,7 +175,7 @@ func TestMistakes(t *testing.T) {
 		{"smtp.max_size = [1, 2]\n", "c.toml:1: smtp.max_size = 1, 2: one value is allowed"},
 		{"smtp.max_rcpts = 0\n", "smtp.max_rcpts = 0: allowed is a whole number of at least 1"},
 		{"smtp.timeout = 300\n", "smtp.timeout = 300: a duration is a number with s, m, h, d or w"},
-		{"smtp.auth_required = 'yes'\n", "smtp.auth_required = yes: allowed are true and false"},
+		{"smtp.auth_required = 'maybe'\n", "smtp.auth_required = maybe: allowed are true or yes, false or no"},
 		{"smtp.relay_networks = ['192.0.2.1/24']\n", "did you mean 192.0.2.0/24?"},
 		{"smtp.listen = ['2525']\n", "smtp.listen = 2525: an address to listen on is host:port"},
 		{"tls.policy = 'maybe'\n", "tls.policy = maybe: allowed are none, opportunistic, required"},

@@ -95,10 +95,14 @@ func (k Key) argv(p *[]string) Key {
 func (k Key) yesNo(p *bool) Key {
 	k.get = func() []string { return []string{strconv.FormatBool(*p)} }
 	k.set = one(func(s string) error {
-		if s != "true" && s != "false" {
-			return errors.New("allowed are true and false")
+		switch s {
+		case "true", "yes":
+			*p = true
+		case "false", "no":
+			*p = false
+		default:
+			return errors.New("allowed are true or yes, false or no")
 		}
-		*p = s == "true"
 		return nil
 	})
 	return k
