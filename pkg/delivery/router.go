@@ -237,7 +237,7 @@ func (x *expansion) user(name string) (found bool, err error) {
 	}
 	found, err = x.r.Users.Exists(name)
 	if err != nil {
-		return false, err
+		return false, mail.Temporaryf(3, 0, "Users can't be looked up now: %w", err)
 	}
 	if found {
 		x.mailbox(name)

@@ -120,7 +120,7 @@ func TestRouter(t *testing.T) {
 		{"carol+list", "/mail/carol"},
 		{"+x", "5.1.1"},
 		{"nobody", "5.1.1"},
-		{"broken", "4.0.0"},
+		{"broken", "4.3.0"},
 		{`".."`, "5.1.1"},
 		{`"../alice"`, "5.1.1"},
 		{`"a/b"`, "5.1.1"},
@@ -139,7 +139,7 @@ func TestRouter(t *testing.T) {
 		{"file", "5.3.5"},
 		{"include", "5.3.5"},
 		{"mixed", "/mail/alice, !"},
-		{"trouble", "4.0.0"},
+		{"trouble", "4.3.0"},
 		{"own", "/mail/alice"},
 		{"empty", "5.1.1"},
 		{"postmaster", "/mail/alice, admin@remote.example smtp://smart:25"},
@@ -213,7 +213,7 @@ func TestPostmaster(t *testing.T) {
 		{"postmaster: nobody\nroot: bob", "bob", "/bob"},
 		{"postmaster: root\nroot: postmaster", "", "/postmaster"},
 		{"postmaster: |cmd", "", "/postmaster"},
-		{"postmaster: broken", "alice", "4.0.0"},
+		{"postmaster: broken", "alice", "4.3.0"},
 	}
 	for _, test := range tests {
 		router := &Router{Root: "/", Users: people(strings.Fields(test.users)), Aliases: aliasFile(t, test.aliases)}
