@@ -47,7 +47,7 @@ func killSeed(t *testing.T) uint64 {
 const (
 	killRounds  = 50
 	killClients = 10
-	killEvents  = 2000 // at most, in a round
+	killEvents  = 1000 // at most, in a round
 	killSize    = 200 << 10
 )
 

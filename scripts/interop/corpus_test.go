@@ -47,9 +47,6 @@ func noise(octets int) string {
 // crlf is the form that a message has on the wire.
 func crlf(local string) string { return strings.ReplaceAll(local, "\n", "\r\n") }
 
-// local is the form that a message has on disk.
-func local(wire string) string { return strings.ReplaceAll(wire, "\r\n", "\n") }
-
 // stored is a delivered message taken apart.
 type stored struct {
 	returnPath string

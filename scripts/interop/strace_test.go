@@ -46,9 +46,9 @@ func parseTrace(text string) []call {
 		case resumed != "":
 			c := &calls[open[thread]]
 			c.text, c.end = c.text+rest[len(resumed):], n
-		case strings.HasSuffix(rest, "<unfinished ...>"):
+		case strings.HasSuffix(rest, " <unfinished ...>"):
 			open[thread] = len(calls)
-			calls = append(calls, call{text: strings.TrimSuffix(rest, "<unfinished ...>"), begin: n, end: n})
+			calls = append(calls, call{text: strings.TrimSuffix(rest, " <unfinished ...>"), begin: n, end: n})
 		default:
 			calls = append(calls, call{text: rest, begin: n, end: n})
 		}
