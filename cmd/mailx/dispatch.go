@@ -132,16 +132,51 @@ func (e *env) runLeaf(top, leaf *cli.Command, path, args []string) error {
 	if err := e.takeSettings(line.options); err != nil {
 		return err
 	}
+	leaf.Flags = flagsInUse(leaf.Flags, line)
 	path = append(path, line.options...)
 	path = append(path, "--")
 	return e.runApp(top, append(path, line.words...))
 }
 
+// flagsInUse drops the flags that are not on the command line and have no default. The framework runs a regular expression
+// for each flag it knows, and compares each with each; a program that is started for every message feels that.
+func flagsInUse(flags []cli.Flag, line commandLine) []cli.Flag {
+	return slices.DeleteFunc(slices.Clone(flags), func(f cli.Flag) bool { return !line.has(namesOf(f)[0]) && !hasDefault(f) })
+}
+
+// hasDefault knows the kinds of flags that the verbs have; a test holds them to these.
+func hasDefault(f cli.Flag) bool {
+	switch f := f.(type) {
+	case *cli.StringFlag:
+		return f.Value != ""
+	case *cli.IntFlag:
+		return f.Value != 0
+	case *cli.BoolFlag:
+		return f.Value
+	}
+	return false
+}
+
+// namesOf gives the name of a flag and its aliases, without the regular expression that f.Names runs.
+func namesOf(f cli.Flag) []string {
+	switch f := f.(type) {
+	case *cli.StringFlag:
+		return append([]string{f.Name}, f.Aliases...)
+	case *cli.StringSliceFlag:
+		return append([]string{f.Name}, f.Aliases...)
+	case *cli.IntFlag:
+		return append([]string{f.Name}, f.Aliases...)
+	case *cli.BoolFlag:
+		return append([]string{f.Name}, f.Aliases...)
+	}
+	return f.Names()
+}
+
 // checkRequired does what the framework would do by printing the whole help.
 func checkRequired(leaf *cli.Command, line commandLine) error {
 	for _, f := range leaf.Flags {
-		if r, ok := f.(cli.RequiredFlag); ok && r.IsRequired() && !line.has(f.Names()[0]) {
-			return usagef("option --%s is needed", f.Names()[0])
+		if r, ok := f.(cli.RequiredFlag); ok && r.IsRequired() && !line.has(namesOf(f)[0]) {
+			return usagef("option --%s is needed", namesOf(f)[0])
 		}
 	}
 	return nil

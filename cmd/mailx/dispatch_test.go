@@ -162,3 +162,26 @@ func TestInitTemplate(t *testing.T) {
 		t.Errorf("smtp.max_size is there %d times, in its table\n%s", n, text)
 	}
 }
+
+// flagsInUse must know every kind of flag that there is, or it would drop a default.
+func TestFlagKinds(t *testing.T) {
+	var check func(c *cli.Command)
+	check = func(c *cli.Command) {
+		for _, f := range c.Flags {
+			switch f.(type) {
+			case *cli.StringFlag, *cli.StringSliceFlag, *cli.IntFlag, *cli.BoolFlag:
+			default:
+				t.Errorf("%s --%s is a %T: teach hasDefault and namesOf about it", c.Name, f.Names()[0], f)
+			}
+			if s, ok := f.(*cli.StringSliceFlag); ok && s.Value != nil {
+				t.Errorf("%s --%s: a list with a default", c.Name, s.Name)
+			}
+		}
+		for _, sub := range c.Subcommands {
+			check(sub)
+		}
+	}
+	for _, v := range verbs() {
+		check(v.build(testEnv()))
+	}
+}

@@ -25,7 +25,7 @@ func optionsOf(flags []cli.Flag) optionSet {
 	set := optionSet{}
 	for _, f := range flags {
 		_, isBool := f.(*cli.BoolFlag)
-		names := f.Names()
+		names := namesOf(f)
 		for _, n := range names {
 			set[n] = option{name: names[0], takesValue: !isBool}
 		}

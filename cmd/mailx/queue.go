@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"strconv"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -55,7 +54,7 @@ func (e *env) queueFlushCommand() *cli.Command {
 			&cli.StringFlag{Name: "sender", Usage: "only messages from `ADDRESS`; <> for notices"},
 			&cli.IntFlag{Name: "max", Usage: "try at most `N` messages"},
 			&cli.StringFlag{Name: "pause", Usage: "wait `TIME` between tries, such as 1s"},
-			&cli.IntFlag{Name: "parallel", Usage: "work on `N` messages at once"},
+			e.keyFlag("parallel", "queue.parallel", "work on `N` messages at once"),
 			&cli.BoolFlag{Name: "trace", Usage: "show the dialogs on standard error, secrets masked"},
 			e.keyFlag("server", "smarthost", "hand all remote mail to the server at `URL`"),
 			jsonFlag(),
@@ -194,6 +193,7 @@ func (e *env) queueFlush(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	opt.Parallel = sys.cfg.Queue.Parallel
 	transport, err := sys.transport(q)
 	if err != nil {
 		return err
@@ -219,12 +219,10 @@ func statsColumns() []column {
 func flushOptions(c *cli.Context) (queue.FlushOptions, error) {
 	opt := queue.FlushOptions{
 		All: c.Bool("all"), IDs: c.Args().Slice(), Domain: strings.ToLower(c.String("domain")), Sender: c.String("sender"),
-		Max: c.Int("max"), Parallel: c.Int("parallel"),
+		Max: c.Int("max"),
 	}
-	for _, flag := range []string{"max", "parallel"} {
-		if n := c.Int(flag); c.IsSet(flag) && n < 1 {
-			return opt, usagef("--%s %s: a number from 1 on is needed", flag, strconv.Itoa(n))
-		}
+	if c.IsSet("max") && opt.Max < 1 {
+		return opt, usagef("--max %d: a number from 1 on is needed", opt.Max)
 	}
 	if opt.Sender != "" && opt.Sender != "<>" {
 		if _, err := mail.ParseAddress(opt.Sender); err != nil {

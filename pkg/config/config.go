@@ -74,7 +74,7 @@ type Queue struct {
 	Step      time.Duration // between the first try and the second; the one after the n-th is at n² times this
 	Lifetime  time.Duration // then it bounces
 	WarnAfter time.Duration // one delay notice; 0 for none
-	Parallel  int           // destinations served at once
+	Parallel  int           // messages worked on at once
 }
 
 // Account is one remote mailbox for fetch.

@@ -23,7 +23,16 @@ func (k Key) hidden() Key {
 
 // Env is the name of the variable: MAILX_ and the key in upper case, dots and dashes as underscores.
 func (k Key) Env() string {
-	return "MAILX_" + strings.ToUpper(strings.NewReplacer(".", "_", "-", "_").Replace(k.Name))
+	name := []byte("MAILX_" + k.Name)
+	for i, c := range name {
+		switch {
+		case c == '.' || c == '-':
+			name[i] = '_'
+		case c >= 'a' && c <= 'z':
+			name[i] = c - 'a' + 'A'
+		}
+	}
+	return string(name)
 }
 
 // Keys lists every fixed key, in the order of the manual, with its default.
@@ -98,7 +107,7 @@ func (q *Queue) keys() []Key {
 		newKey("queue.step", "400s", "age at the second try; try n+1 is at n² times this").span(&q.Step),
 		newKey("queue.lifetime", "5d", "age at which a message bounces").span(&q.Lifetime),
 		newKey("queue.warn_after", "4h", "age at which the sender is warned").span(&q.WarnAfter),
-		newKey("queue.parallel", "10", "destinations served at once").count(&q.Parallel),
+		newKey("queue.parallel", "20", "messages worked on at once").count(&q.Parallel),
 	}
 }
 
