@@ -221,14 +221,24 @@ func checkLine(line []byte, max int) (string, error) {
 	return string(line[:n]), nil
 }
 
+// ErrEndless ends a connection whose peer sends on and on where something should have ended long ago.
+var ErrEndless = errors.New("peer sends without end")
+
+// maxDrain is how much of an overlong line is dropped before the peer is given up, in octets.
+const maxDrain = 1 << 20
+
 // drainLine drops input up to the end of an overlong line.
 func (c *Conn) drainLine() error {
-	for {
+	for dropped := 0; ; dropped += c.w - c.r {
+		if dropped > maxDrain {
+			c.rerr = ErrEndless
+			return ErrEndless
+		}
 		if i := bytes.IndexByte(c.buf[c.r:c.w], '\n'); i >= 0 {
 			c.r += i + 1
 			return ErrLineTooLong
 		}
-		c.r, c.w = 0, 0
+		c.r = c.w
 		if err := c.fill(); err != nil {
 			if err == io.EOF {
 				err = io.ErrUnexpectedEOF

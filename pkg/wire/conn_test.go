@@ -239,3 +239,25 @@ func FuzzReadLine(f *testing.F) {
 		}
 	})
 }
+
+// endless is a peer that never stops.
+type endless struct{ text string }
+
+func (e endless) Read(p []byte) (int, error) {
+	n := 0
+	for n < len(p) {
+		n += copy(p[n:], e.text)
+	}
+	return n, nil
+}
+
+func TestEndlessPeers(t *testing.T) {
+	c := NewConn(&feed{in: endless{"x"}})
+	if _, err := c.ReadLine(); err != ErrEndless || c.Err() != ErrEndless {
+		t.Errorf("line without end: %v", err)
+	}
+	c = NewConn(&feed{in: endless{"x\r\n"}})
+	if err := c.DotReader(DotOptions{MaxSize: 100}).Drain(); err != ErrEndless || c.Err() != ErrEndless {
+		t.Errorf("block without end: %v", err)
+	}
+}

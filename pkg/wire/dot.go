@@ -52,8 +52,12 @@ type DotReader struct {
 	text  int   // octets of the current line so far
 	size  int64 // octets on the wire so far, unstuffed
 	fault error
+	waste int64 // octets read since the fault
 	end   error // set once the block is over
 }
+
+// maxWaste is how much of a faulty block is read to stay in step with the peer, in octets; then it is given up.
+const maxWaste = 256 << 20
 
 type dotState uint8
 
@@ -105,7 +109,14 @@ func (d *DotReader) Read(p []byte) (n int, err error) {
 				return 0, d.broken(err)
 			}
 		}
+		before := d.c.r
 		n += d.step(p[n:])
+		if d.fault != nil {
+			if d.waste += int64(d.c.r - before); d.waste > maxWaste && d.end == nil {
+				d.c.rerr = ErrEndless
+				return 0, d.broken(ErrEndless)
+			}
+		}
 	}
 	if n == 0 {
 		return 0, d.end
