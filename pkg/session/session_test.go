@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"os"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -264,13 +263,18 @@ func TestPassed(t *testing.T) {
 }
 
 func TestStdioAddressFromTcpserver(t *testing.T) {
-	got := remoteFromEnv(func(k string) string {
-		return map[string]string{"TCPREMOTEIP": "::ffff:192.0.2.1", "TCPREMOTEPORT": "2525"}[k]
-	})
-	if got == nil || got.String() != "192.0.2.1:2525" {
-		t.Errorf("got %v", got)
+	env := func(ip string) func(string) string {
+		return func(k string) string { return map[string]string{"TCPREMOTEIP": ip, "TCPREMOTEPORT": "2525"}[k] }
 	}
-	if got := remoteFromEnv(os.Getenv); got != nil {
-		t.Errorf("without tcpserver: %v", got)
+	if got, err := remoteFromEnv(env("::ffff:192.0.2.1")); err != nil || got.String() != "192.0.2.1:2525" {
+		t.Errorf("got %v, %v", got, err)
+	}
+	if got, err := remoteFromEnv(env("")); got != nil || err != nil {
+		t.Errorf("without tcpserver: %v, %v", got, err)
+	}
+	for _, ip := range []string{"256.1.1.1", "evil", "127.0.0.1 x", " "} {
+		if got, err := remoteFromEnv(env(ip)); err == nil {
+			t.Errorf("TCPREMOTEIP=%q taken for %v", ip, got)
+		}
 	}
 }

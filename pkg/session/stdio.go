@@ -20,7 +20,10 @@ import (
 // says in TCPREMOTEIP and TCPREMOTEPORT; a pipe without them has no address (RemoteAddr is nil). Deadlines work on sockets
 // and pipes; on terminals and files they are ignored.
 func Stdio(getenv func(string) string) (net.Conn, error) {
-	remote := remoteFromEnv(getenv)
+	remote, err := remoteFromEnv(getenv)
+	if err != nil {
+		return nil, err
+	}
 	if nc, ok, err := stdinSocket(); ok || err != nil {
 		if err == nil && remote != nil {
 			nc = &renamed{nc, remote}
@@ -71,13 +74,19 @@ func pollable(fd int, name string) *os.File {
 	return os.NewFile(uintptr(fd), name)
 }
 
-func remoteFromEnv(getenv func(string) string) net.Addr {
-	ip, err := netip.ParseAddr(getenv("TCPREMOTEIP"))
+// remoteFromEnv is what tcpserver says. An address that is none is an error: taken for a pipe, it would have the rights of
+// this host.
+func remoteFromEnv(getenv func(string) string) (net.Addr, error) {
+	text := getenv("TCPREMOTEIP")
+	if text == "" {
+		return nil, nil
+	}
+	ip, err := netip.ParseAddr(text)
 	if err != nil {
-		return nil
+		return nil, fmt.Errorf("TCPREMOTEIP is not an IP address: %q", text)
 	}
 	port, _ := strconv.ParseUint(getenv("TCPREMOTEPORT"), 10, 16)
-	return net.TCPAddrFromAddrPort(netip.AddrPortFrom(ip.Unmap(), uint16(port)))
+	return net.TCPAddrFromAddrPort(netip.AddrPortFrom(ip.Unmap(), uint16(port))), nil
 }
 
 type renamed struct {
