@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 
 	"mailx/pkg/maildir"
 	"mailx/pkg/vfs"
@@ -28,7 +29,7 @@ const maxUID = 70
 // maildrop is the snapshot of a Maildir that a session works on. Message number n is messages[n-1].
 type maildrop struct {
 	dir      *maildir.Dir
-	lock     vfs.File
+	lock     vfs.File // nil if the disk had no place for it
 	messages []maildir.Message
 	deleted  []bool
 }
@@ -44,16 +45,20 @@ func openMaildrop(fsys vfs.FS, name string) (*maildrop, error) {
 		return nil, err
 	}
 	messages, err := dir.List()
+	m := &maildrop{dir: dir, lock: lock, messages: messages, deleted: make([]bool, len(messages))}
 	if err != nil {
-		lock.Close()
+		m.close()
 		return nil, vfs.Classify(err)
 	}
-	return &maildrop{dir: dir, lock: lock, messages: messages, deleted: make([]bool, len(messages))}, nil
+	return m, nil
 }
 
 func lockMaildrop(fsys vfs.FS, name string) (vfs.File, error) {
 	f, err := fsys.OpenAppend(name)
-	if err != nil {
+	switch {
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT), errors.Is(err, syscall.EROFS):
+		return nil, nil // whoever has no space must be able to delete; two sessions at once do no harm, only surprise
+	case err != nil:
 		return nil, vfs.Classify(err)
 	}
 	if err := f.Lock(); err != nil {
@@ -67,7 +72,11 @@ func lockMaildrop(fsys vfs.FS, name string) (vfs.File, error) {
 }
 
 // close gives the lock back.
-func (m *maildrop) close() { m.lock.Close() }
+func (m *maildrop) close() {
+	if m.lock != nil {
+		m.lock.Close()
+	}
+}
 
 // open gives the file of a message, wherever another program may have moved it.
 func (m *maildrop) open(i int) (vfs.File, error) {
@@ -84,14 +93,25 @@ func (m *maildrop) open(i int) (vfs.File, error) {
 // size is in octets on the wire, once findSize or findSizes has been there.
 func (m *maildrop) size(i int) int64 { return m.messages[i].Wire }
 
-// findSize counts the octets of a message whose name does not say them. One that has vanished has none.
+// isNoMessage reports a name behind which there is no file: it has vanished, or is a link, a directory or a FIFO that somebody
+// put into the Maildir.
+func isNoMessage(err error) bool {
+	for _, errno := range [...]error{fs.ErrNotExist, syscall.ELOOP, syscall.EISDIR, syscall.EINVAL, syscall.ENXIO} {
+		if errors.Is(err, errno) {
+			return true
+		}
+	}
+	return false
+}
+
+// findSize counts the octets of a message whose name does not say them. What is no message has none.
 func (m *maildrop) findSize(i int) error {
 	if m.messages[i].Wire >= 0 {
 		return nil
 	}
 	_, wire, err := m.dir.Sizes(m.messages[i])
 	switch {
-	case errors.Is(err, fs.ErrNotExist):
+	case isNoMessage(err):
 		wire = 0
 	case err != nil:
 		return vfs.Classify(err)

@@ -10,6 +10,8 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -619,3 +621,31 @@ func (c *scriptConn) Close() error                     { return nil }
 func (c *scriptConn) RemoteAddr() net.Addr             { return nil }
 func (c *scriptConn) SetReadDeadline(time.Time) error  { return nil }
 func (c *scriptConn) SetWriteDeadline(time.Time) error { return nil }
+
+// What somebody else puts into a Maildir does not take away the other messages.
+func TestForeignThingsInTheMaildir(t *testing.T) {
+	dir := t.TempDir()
+	for _, sub := range []string{"mail/alice/new/1.dir", "mail/alice/cur", "mail/alice/tmp"} {
+		if err := os.MkdirAll(filepath.Join(dir, sub), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	box := filepath.Join(dir, "mail/alice/new")
+	if err := os.Symlink("/nonexistent", filepath.Join(box, "2.link")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(box, "3.msg"), []byte("hello\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	m, err := openMaildrop(vfs.OS(), filepath.Join(dir, "mail/alice"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.close()
+	if err := m.findSizes(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if n, octets := m.total(); n != 3 || octets != 7 {
+		t.Errorf("%d messages, %d octets", n, octets)
+	}
+}
