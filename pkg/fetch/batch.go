@@ -97,7 +97,7 @@ func (f *fetcher) write(it Item, text io.Reader) error {
 	if err != nil {
 		return err
 	}
-	n, err := copyMessage(w, text)
+	n, err := copyMessage(w, text, mostOf(it))
 	if err != nil {
 		w.Abort()
 		return err
@@ -107,13 +107,26 @@ func (f *fetcher) write(it Item, text io.Reader) error {
 	return nil
 }
 
+// mostOf is what a server may send for a message, in octets: it may have been wrong about the size, but not that wrong.
+func mostOf(it Item) int64 {
+	if it.Size < 0 {
+		return 1 << 30
+	}
+	return 2*min(it.Size, 1<<40) + 1<<20
+}
+
+// errFlood ends a run: a server that sends without end would fill the disk.
+var errFlood = errors.New("the server sends far more than the size that it announced")
+
 // copyMessage tells trouble with the message from trouble with the disk, which ends the run, and with the connection.
-func copyMessage(w io.Writer, text io.Reader) (octets int64, err error) {
+func copyMessage(w io.Writer, text io.Reader, most int64) (octets int64, err error) {
 	block := make([]byte, 16<<10)
 	for {
 		n, err := text.Read(block)
 		if n > 0 {
-			octets += int64(n)
+			if octets += int64(n); octets > most {
+				return octets, errFlood
+			}
 			if _, werr := w.Write(block[:n]); werr != nil {
 				return octets, werr
 			}

@@ -503,3 +503,22 @@ func TestDiskFull(t *testing.T) {
 	mustRun(t, a)
 	wantAll(t, m, 3, 1)
 }
+
+// zeros is a message without end.
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) { return len(p), nil }
+
+// A server that sends far more than it announced does not fill the disk.
+func TestFlood(t *testing.T) {
+	for _, size := range []int64{-1, 0, 30, 1 << 20} {
+		most := mostOf(Item{Size: size})
+		n, err := copyMessage(io.Discard, zeros{}, most)
+		if err != errFlood || n > most+16<<10 {
+			t.Errorf("listed with %d octets: took %d, %v", size, n, err)
+		}
+	}
+	if _, err := copyMessage(io.Discard, io.LimitReader(zeros{}, 100), mostOf(Item{Size: 30})); err != nil {
+		t.Errorf("a size that was a bit wrong: %v", err)
+	}
+}
