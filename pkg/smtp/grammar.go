@@ -1,6 +1,8 @@
 package smtp
 
 import (
+	"errors"
+	"math"
 	"strconv"
 	"strings"
 
@@ -50,8 +52,7 @@ func (m *MailArgs) set(name, value string) (err error) {
 	var found bool
 	switch name {
 	case "SIZE": // RFC 1870 §6.1: up to 20 digits
-		n, nerr := strconv.ParseUint(value, 10, 63)
-		m.Size, found = int64(n), nerr == nil && len(value) <= 20
+		m.Size, found = parseOctets(value)
 	case "BODY":
 		m.Body, found = bodyOf(value)
 	case "SMTPUTF8": // RFC 6531 §3.4: no value
@@ -70,6 +71,18 @@ func (m *MailArgs) set(name, value string) (err error) {
 		return errParamValue(name)
 	}
 	return nil
+}
+
+// parseOctets reads a number of up to 20 digits; what is more than an int64 holds is its largest value.
+func parseOctets(v string) (int64, bool) {
+	if len(v) > 20 || strings.Trim(v, "0123456789") != "" {
+		return 0, false
+	}
+	n, err := strconv.ParseInt(v, 10, 64)
+	if errors.Is(err, strconv.ErrRange) {
+		return math.MaxInt64, true
+	}
+	return n, err == nil
 }
 
 func bodyOf(v string) (mail.Body, bool) {
