@@ -141,7 +141,7 @@ func (e *env) listQueue(ctx context.Context, q *queue.Queue, p *printer) error {
 func printEntry(p *printer, item queue.Item) {
 	var rcpts []string
 	for _, r := range item.Rcpts {
-		if r.State == queue.RcptPending || item.State != queue.StateNew && r.State == queue.RcptFailed {
+		if r.State == queue.RcptPending || item.State == queue.StateFailed && r.State == queue.RcptFailed {
 			rcpts = append(rcpts, r.Address.String())
 		}
 	}

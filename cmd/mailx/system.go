@@ -152,15 +152,20 @@ func (s *system) smarthost(c config.Server) (delivery.Server, error) {
 // mailbox opens the Maildir at a path, and makes it if it is not there. It is remembered.
 func (s *system) mailbox(name string) (*maildir.Dir, error) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if d := s.boxes[name]; d != nil {
-		return d, nil
+	d := s.boxes[name]
+	s.mu.Unlock()
+	if d != nil {
+		if _, err := s.fs.Lstat(name + "/new"); err == nil { // a user may be removed and added again while we run
+			return d, nil
+		}
 	}
 	d, err := maildir.Create(s.fs, name)
 	if err != nil {
 		return nil, err
 	}
 	d.Host, d.Reserve = s.cfg.Hostname, uint64(s.cfg.Reserve)
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if len(s.boxes) >= maxOpenBoxes {
 		clear(s.boxes)
 	}
@@ -171,6 +176,21 @@ func (s *system) mailbox(name string) (*maildir.Dir, error) {
 // mailboxOf is the path of a user's Maildir.
 func (s *system) mailboxOf(_ context.Context, u auth.User) (string, error) {
 	return path.Join(s.cfg.MailRoot, u.Name), nil
+}
+
+// openQueue opens the queue once; a failure is tried again the next time.
+type openQueue struct {
+	mu sync.Mutex
+	q  *queue.Queue
+}
+
+func (o *openQueue) get(s *system) (q *queue.Queue, err error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.q == nil {
+		o.q, err = s.queue()
+	}
+	return o.q, err
 }
 
 // queue opens the queue, and makes it if it is not there.
@@ -197,17 +217,21 @@ func (s *system) intake() (*delivery.Intake, error) {
 	if err != nil {
 		return nil, err
 	}
-	q := sync.OnceValues(s.queue) // a server for local mail never needs one
+	var open openQueue // a server for local mail never needs one
 	return &delivery.Intake{
 		Router: router,
 		Open:   s.mailbox,
 		Log:    s.log,
 		Enqueue: func(env *mail.Envelope) (delivery.Spooled, error) {
-			q, err := q()
+			q, err := open.get(s)
 			if err != nil {
 				return nil, err
 			}
-			return q.Enqueue(env)
+			entry, err := q.Enqueue(env)
+			if err != nil {
+				return nil, err // not a nil entry in an interface that is not nil
+			}
+			return entry, nil
 		},
 		MayRelay: func(p *smtp.Peer) bool { return p.User != "" || s.isRelayClient(p) },
 	}, nil
