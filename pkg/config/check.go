@@ -3,6 +3,7 @@ package config
 import (
 	"crypto/tls"
 	"os"
+	"path/filepath"
 	"time"
 )
 
@@ -23,12 +24,36 @@ func (c *Config) Check(now time.Time) Errors {
 			add(f.key, f.name, reason(err))
 		}
 	}
+	for name, a := range c.Accounts {
+		if text := checkSecretFile(a.Password.File); text != "" {
+			add("account."+name+".password_file", a.Password.File, text)
+		}
+	}
+	if text := checkSecretFile(c.Password.File); text != "" {
+		add("password_file", c.Password.File, text)
+	}
 	if c.TLS.Cert != "" && c.TLS.Key != "" {
 		if text := checkCertificate(c.TLS, now); text != "" {
 			add("tls.cert", c.TLS.Cert, text)
 		}
 	}
 	return errs
+}
+
+// checkSecretFile says what is wrong with a file that has a password; "" for nothing. One in $CREDENTIALS_DIRECTORY is seen
+// by its service only.
+func checkSecretFile(name string) string {
+	if !filepath.IsAbs(name) {
+		return ""
+	}
+	fi, err := os.Stat(name)
+	switch {
+	case err != nil:
+		return reason(err)
+	case fi.Mode().Perm()&0o077 != 0:
+		return "others may read it; make it safe with: chmod 600 " + name
+	}
+	return ""
 }
 
 // checkCertificate says what is wrong with the certificate or its key; "" for nothing.

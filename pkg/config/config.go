@@ -79,7 +79,7 @@ type Queue struct {
 
 // Account is one remote mailbox for fetch.
 type Account struct {
-	URL      Server // pop3, pop3s, imap or imaps
+	URL      Server // pop3 or pop3s
 	Password Secret
 	Delete   bool   // remove messages from the server after they are durable here; else they stay
 	Into     string // local user or Maildir path; "" for the user who runs fetch

@@ -405,8 +405,8 @@ func TestServers(t *testing.T) {
 			t.Errorf("%q: printed as %s, read as %+v, %v", tt.in, s, again, err)
 		}
 	}
-	s, err := ParseAccountURL("imaps://u@h")
-	if network, address := s.Network(); err != nil || network != "tcp" || address != "h:993" {
+	s, err := ParseAccountURL("pop3s://u@h")
+	if network, address := s.Network(); err != nil || network != "tcp" || address != "h:995" {
 		t.Errorf("got %s %s, %v", network, address, err)
 	}
 }

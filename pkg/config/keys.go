@@ -131,7 +131,7 @@ func (s *Secret) keys(prefix, whose string) []Key {
 
 func (a *Account) keys(prefix string) []Key {
 	keys := []Key{
-		newKey(prefix+"url", "", "the mailbox, imaps://user@host").server(&a.URL, accountSchemes),
+		newKey(prefix+"url", "", "the mailbox, pop3s://user@host").server(&a.URL, accountSchemes),
 		newKey(prefix+"delete", "false", "remove messages from the server when they are stored here").
 			yesNo(&a.Delete),
 		newKey(prefix+"into", "", "local user or Maildir that gets the mail").text(&a.Into, nil),

@@ -242,7 +242,7 @@ func (l *loader) check() {
 	l.checkSecret("", c.Password)
 	for name, a := range c.Accounts {
 		if a.URL.IsZero() {
-			l.failAt("account."+name+".url", "", "an account needs a url such as imaps://user@host")
+			l.failAt("account."+name+".url", "", "an account needs a url such as pop3s://user@host")
 		}
 		l.checkSecret("account."+name+".", a.Password)
 	}

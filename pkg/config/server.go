@@ -10,7 +10,7 @@ import (
 
 // Server is the URL of another server. The zero value is none.
 type Server struct {
-	Scheme string // smtp, smtps, submission, lmtp; pop3, pop3s, imap, imaps
+	Scheme string // smtp, smtps, submission, lmtp; pop3, pop3s
 	User   string // "" for no AUTH
 	Host   string // name or IP address without brackets; "" with Path
 	Port   uint16
@@ -35,15 +35,13 @@ var smarthostSchemes = []scheme{
 var accountSchemes = []scheme{
 	{name: "pop3", port: 110},
 	{name: "pop3s", port: 995, implicitTLS: true},
-	{name: "imap", port: 143},
-	{name: "imaps", port: 993, implicitTLS: true},
 }
 
 // ParseSmarthost reads smtp://, smtps://, submission://, submissions:// or lmtp://[user@]host[:port], or
 // lmtp:///path. A host or host:port alone is smtp. A password in the URL is refused.
 func ParseSmarthost(s string) (Server, error) { return parseServer(s, smarthostSchemes) }
 
-// ParseAccountURL reads pop3://, pop3s://, imap:// or imaps://[user@]host[:port].
+// ParseAccountURL reads pop3:// or pop3s://[user@]host[:port].
 func ParseAccountURL(s string) (Server, error) { return parseServer(s, accountSchemes) }
 
 func parseServer(s string, schemes []scheme) (Server, error) {
