@@ -142,7 +142,7 @@ func (d *demo) fetch() error {
 	if _, err := d.run(demoReceiver, "", "list", "--user", "bob"); err != nil {
 		return err
 	}
-	_, err := d.run("laptop", "", "fetch", "--trace", "--url", "pop3://bob@"+d.pop, "--into", filepath.Join(d.dir, "laptop/Maildir"))
+	_, err := d.run("laptop", demoPassword+"\n", "fetch", "--trace", "--password-fd", "0", "--url", "pop3://bob@"+d.pop, "--into", filepath.Join(d.dir, "laptop/Maildir"))
 	return err
 }
 

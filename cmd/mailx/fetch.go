@@ -33,7 +33,7 @@ func newFetch(e *env) *cli.Command {
 			&cli.BoolFlag{Name: "delete", Usage: "delete on the server what is stored here"},
 			&cli.StringFlag{Name: "max-size", Usage: "leave messages over `SIZE` on the server"},
 			&cli.BoolFlag{Name: "insecure", Usage: "send the password in clear to hosts other than this one"},
-			&cli.IntFlag{Name: "password-fd", Usage: "read the password from descriptor `N`"},
+			&cli.IntFlag{Name: "password-fd", Value: -1, Usage: "read the password from descriptor `N`", DefaultText: "ask, on a terminal"},
 			&cli.BoolFlag{Name: "trace", Usage: "show the dialog on standard error, secrets masked"},
 			jsonFlag(),
 		},
@@ -66,7 +66,7 @@ func (e *env) fetch(c *cli.Context) error {
 		if err != nil {
 			all = append(all, fmt.Errorf("%s: %w", job.name, err))
 		}
-		if c.Bool("json") || e.stdoutIsTerminal() {
+		if err == nil && (c.Bool("json") || e.stdoutIsTerminal()) {
 			p.row(job.name, result.Listed, result.Fetched, result.Octets, result.TooBig, result.Deleted)
 		}
 	}
@@ -84,7 +84,10 @@ func fetchJobs(c *cli.Context, cfg *config.Config) ([]fetchJob, error) {
 		if err != nil {
 			return nil, usagef("--url: %v", err)
 		}
-		return []fetchJob{{nameOf(url), &config.Account{URL: url, Password: cfg.Password}}}, nil
+		if url.User == "" {
+			return nil, usagef("--url %s: whose mailbox? Write %s://user@host", text, url.Scheme)
+		}
+		return []fetchJob{{nameOf(url), &config.Account{URL: url}}}, nil
 	}
 	if len(names) == 0 {
 		names = slices.Sorted(maps.Keys(cfg.Accounts))
@@ -96,7 +99,7 @@ func fetchJobs(c *cli.Context, cfg *config.Config) ([]fetchJob, error) {
 	for _, name := range names {
 		account := cfg.Accounts[name]
 		if account == nil {
-			return nil, exitWith(exConfig, fmt.Errorf("no account %q in the configuration; there are %s", name,
+			return nil, exitWith(exConfig, fmt.Errorf("no account %q in the configuration, which has %d: %s", name, len(cfg.Accounts),
 				strings.Join(slices.Sorted(maps.Keys(cfg.Accounts)), ", ")))
 		}
 		jobs = append(jobs, fetchJob{name, account})
@@ -206,14 +209,19 @@ func isLoopback(host string) bool {
 // passwordFor reads the password of an account when the server asks for it.
 func (e *env) passwordFor(c *cli.Context, a *config.Account) func(context.Context) (string, error) {
 	return func(ctx context.Context) (string, error) {
-		if c.IsSet("password-fd") {
-			f := os.NewFile(uintptr(c.Int("password-fd")), "password")
+		switch fd := c.Int("password-fd"); {
+		case fd >= 0:
+			f := os.NewFile(uintptr(fd), "password")
+			if f == nil {
+				return "", usagef("--password-fd wants a descriptor, not %d", fd)
+			}
 			defer f.Close()
 			return config.ReadSecret(f)
+		case a.Password.IsSet():
+			return a.Password.Read(ctx, os.Getenv)
+		case e.mayPrompt():
+			return e.ask("Password of " + a.URL.User + " at " + a.URL.Host)
 		}
-		if !a.Password.IsSet() {
-			return "", exitWith(exConfig, errors.New("no password: set password_command, password_file or password_env, or use --password-fd"))
-		}
-		return a.Password.Read(ctx, os.Getenv)
+		return "", exitWith(exConfig, errors.New("no password: use --password-fd, or give the account a password_command or password_file"))
 	}
 }
