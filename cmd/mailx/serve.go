@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"os"
 	"os/signal"
@@ -13,6 +14,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"mailx/pkg/session"
+	"mailx/pkg/vfs"
 )
 
 // service is one protocol, ready to be served.
@@ -70,11 +72,29 @@ func (e *env) serve(c *cli.Context, s service) error {
 	}
 	ctx, stop := e.untilSignal(c.Context)
 	defer stop()
+	if err := e.prepareSpool(); err != nil {
+		return err
+	}
 	listeners, err := e.listeners(s.listen)
 	if err != nil {
 		return err
 	}
 	return server.Serve(ctx, listeners...)
+}
+
+// prepareSpool makes the spool before anybody connects, and says what the first client would only be told as 451.
+func (e *env) prepareSpool() error {
+	cfg, err := e.config()
+	if err != nil {
+		return err
+	}
+	if err := vfs.MkdirAll(vfs.OS(), cfg.Spool); err != nil {
+		return err
+	}
+	if _, err := os.Stat(cfg.Users); errors.Is(err, fs.ErrNotExist) {
+		e.note("there is no user file %s; mailx user add makes it", cfg.Users)
+	}
+	return nil
 }
 
 // listeners are those passed to us, else new ones. Each is told of when all are there.
