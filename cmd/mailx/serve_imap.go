@@ -14,7 +14,7 @@ import (
 func newServeIMAP(e *env) *cli.Command {
 	return &cli.Command{
 		Name:  "serve-imap",
-		Usage: "let users read and sort their mail by IMAP",
+		Usage: "let users read and keep their mail by IMAP",
 		Description: "Folders are those of the Maildir, and other programs may work on them meanwhile. Passwords in clear are\n" +
 			"taken on loopback only; elsewhere clients need TLS.",
 		Flags:  e.serveFlags("imap"),

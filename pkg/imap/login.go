@@ -169,7 +169,7 @@ func (d *dialog) enter(ctx context.Context, name string, user auth.User) error {
 	}
 	d.user, d.store, d.state = user.Name, store, stateAuth
 	d.c.SetMaxLine(lineAfterLogin)
-	d.log.Info("imap: login", slog.String("user", d.user), slog.String("peer", d.addr.String()),
+	d.log.Info("imap: login", slog.String("user", d.user), slog.String("peer", session.NameOf(d.addr)),
 		slog.Bool("tls", d.c.TLS() != nil))
 	return d.say("CAPABILITY "+d.capabilities(), "Logged in")
 }

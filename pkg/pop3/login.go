@@ -87,7 +87,7 @@ func (d *dialog) login(ctx context.Context, name string, user auth.User) error {
 		return err
 	}
 	d.state = transaction
-	d.log.Info("pop3: login", slog.String("user", d.user), slog.String("peer", d.addr.String()),
+	d.log.Info("pop3: login", slog.String("user", d.user), slog.String("peer", session.NameOf(d.addr)),
 		slog.Bool("tls", d.c.TLS() != nil), slog.Int("messages", len(d.drop.messages)))
 	return d.say("Logged in, %d messages", len(d.drop.messages))
 }

@@ -86,7 +86,7 @@ func (d *dialog) logTrouble(verb string, err error) {
 		return
 	}
 	d.log.Error("pop3: command failed", slog.String("verb", verb), slog.String("user", d.user),
-		slog.String("peer", d.addr.String()), slog.Any("error", err))
+		slog.String("peer", session.NameOf(d.addr)), slog.Any("error", err))
 }
 
 // responseCode tells a client whether the same thing can work later (RFC 3206): SYS/TEMP and SYS/PERM are about this

@@ -56,7 +56,7 @@ func (g *Guard) Refuse(ctx context.Context, user string, err error) error {
 		return err
 	}
 	if g.Log != nil {
-		g.Log.Warn("login failed", slog.String("user", user), slog.String("peer", g.Addr.String()))
+		g.Log.Warn("login failed", slog.String("user", user), slog.String("peer", NameOf(g.Addr)))
 	}
 	if g.Throttle != nil {
 		wait, terr := g.Throttle.Failed(g.Addr, user)

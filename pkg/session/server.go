@@ -157,6 +157,14 @@ func AddrOf(a net.Addr) (netip.Addr, bool) {
 	return t.AddrPort().Addr().Unmap().WithZone(""), true
 }
 
+// NameOf is an address for the log; "local" for a pipe or a unix socket.
+func NameOf(addr netip.Addr) string {
+	if !addr.IsValid() {
+		return "local"
+	}
+	return addr.String()
+}
+
 func (s *Server) enter(key netip.Prefix) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
