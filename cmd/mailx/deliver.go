@@ -81,7 +81,7 @@ func (e *env) deliver(c *cli.Context) error {
 	if e.stdinIsTerminal() {
 		e.note("type the message, header first; end it with Ctrl-D")
 	}
-	return t.store(e.stdin, trace)
+	return t.store(e.input(), trace)
 }
 
 // returnPath is the field for the sender that we were told of: by -f, else in the environment, as programs that call an

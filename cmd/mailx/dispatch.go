@@ -34,7 +34,7 @@ func (e *env) dispatch(argv []string) error {
 	case line.has("version"):
 		_, err := fmt.Fprintln(e.stdout, "mailx", version())
 		return err
-	case len(line.rest) == 0 && line.has("help"):
+	case len(line.rest) == 0 && line.has("help"), len(line.rest) == 1 && line.rest[0] == "help":
 		return e.overview()
 	case len(line.rest) == 0 || line.rest[0] == "--":
 		return usagef("which command?")

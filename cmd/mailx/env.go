@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"runtime/debug"
@@ -42,6 +43,22 @@ func newEnv(s streams) *env {
 func (e *env) stdinIsTerminal() bool  { return isatty.IsTerminal(e.stdin.Fd()) }
 func (e *env) stdoutIsTerminal() bool { return isatty.IsTerminal(e.stdout.Fd()) }
 func (e *env) stderrIsTerminal() bool { return isatty.IsTerminal(e.stderr.Fd()) }
+
+// input is stdin, which ends once: a terminal would take Ctrl-D for an end each time it is read.
+func (e *env) input() io.Reader { return &onceEnded{r: e.stdin} }
+
+type onceEnded struct {
+	r   io.Reader
+	err error
+}
+
+func (o *onceEnded) Read(p []byte) (n int, err error) {
+	if o.err != nil {
+		return 0, o.err
+	}
+	n, o.err = o.r.Read(p)
+	return n, o.err
+}
 
 // mayPrompt reports that there is a person to be asked: both stdin and stderr are terminals.
 func (e *env) mayPrompt() bool { return e.stdinIsTerminal() && e.stderrIsTerminal() }

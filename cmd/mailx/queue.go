@@ -52,7 +52,7 @@ func (e *env) queueFlushCommand() *cli.Command {
 			&cli.BoolFlag{Name: "all", Usage: "try what is not due too; held and failed entries stay apart"},
 			&cli.StringFlag{Name: "domain", Usage: "only recipients at `DOMAIN`"},
 			&cli.StringFlag{Name: "sender", Usage: "only messages from `ADDRESS`; <> for notices"},
-			&cli.IntFlag{Name: "max", Usage: "try at most `N` messages"},
+			&cli.IntFlag{Name: "max", Usage: "try at most `N` messages", DefaultText: "all"},
 			&cli.StringFlag{Name: "pause", Usage: "wait `TIME` between tries, such as 1s"},
 			e.keyFlag("parallel", "queue.parallel", "work on `N` messages at once"),
 			&cli.BoolFlag{Name: "trace", Usage: "show the dialogs on standard error, secrets masked"},
