@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/urfave/cli/v2"
 )
@@ -31,6 +32,7 @@ type demo struct {
 	exe     string
 	dir     string
 	servers []*demoServer
+	started time.Time // when everything in the play is composed
 
 	relay, mx, pop string // addresses of the servers
 	sent           []byte // the message, in local form
@@ -51,7 +53,7 @@ func (e *env) demo(c *cli.Context) (err error) {
 	}
 	ctx, stop := e.untilSignal(c.Context)
 	defer stop()
-	d := &demo{e: e, ctx: ctx}
+	d := &demo{e: e, ctx: ctx, started: e.now()}
 	if d.exe, err = os.Executable(); err != nil {
 		return err
 	}

@@ -30,7 +30,7 @@ func (d *demo) command(host string, args ...string) *exec.Cmd {
 		"HOME=" + home, "PATH=" + os.Getenv("PATH"), "TMPDIR=" + os.TempDir(), "USER=demo", "LOGNAME=demo", "LANG=C.UTF-8",
 		"MAILX_CONFIG=" + filepath.Join(d.dir, "config.toml"), "MAILX_SPOOL=" + filepath.Join(home, "spool"),
 		"MAILX_HOSTNAME=" + host, "MAILX_DOMAINS=" + host, "MAILX_LOG_LEVEL=warn",
-		fmt.Sprintf("SOURCE_DATE_EPOCH=%d", d.e.now().Unix()),
+		fmt.Sprintf("SOURCE_DATE_EPOCH=%d", d.started.Unix()),
 	}
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = 5 * time.Second
