@@ -10,7 +10,7 @@ STATICCHECK = $(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 export CGO_ENABLED = 0
 
-.PHONY: all build demo test race check fmt vet staticcheck fuzz tidy interop bench install clean
+.PHONY: all build demo test race check fmt vet staticcheck fuzz tidy interop bench install install-links clean
 
 all: build
 
@@ -54,6 +54,12 @@ install: build ## binary and man pages below $(DESTDIR)$(PREFIX)
 	install -m 755 mailx $(DESTDIR)$(PREFIX)/bin/mailx
 	install -m 644 man/*.1 $(DESTDIR)$(PREFIX)/share/man/man1
 	install -m 644 man/*.5 $(DESTDIR)$(PREFIX)/share/man/man5
+
+install-links: install ## and the names sendmail, mailq and newaliases, which other programs call
+	install -d $(DESTDIR)$(PREFIX)/sbin
+	ln -sf ../bin/mailx $(DESTDIR)$(PREFIX)/sbin/sendmail
+	ln -sf mailx $(DESTDIR)$(PREFIX)/bin/mailq
+	ln -sf mailx $(DESTDIR)$(PREFIX)/bin/newaliases
 
 clean:
 	rm -f mailx

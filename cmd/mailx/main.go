@@ -29,6 +29,7 @@ type verb struct {
 func verbs() []verb {
 	return []verb{
 		{"send", "compose a message and send it, or queue it", newSend},
+		{"sendmail", "take a message as sendmail(8) does", newSendmail},
 		{"serve-smtp", "receive mail by SMTP", newServeSMTP},
 		{"serve-pop3", "let users collect their mail by POP3", newServePOP3},
 		{"serve-imap", "let users read and keep their mail by IMAP", newServeIMAP},

@@ -10,13 +10,14 @@ import (
 	"mailx/pkg/mailtest"
 )
 
-// Scripts run the real program as `mailx`, and as `mail`, in a directory of their own with an empty home, spool and
+// Scripts run the real program as `mailx`, and under the names of others, in a directory of their own with an empty home, spool and
 // configuration. A new script is a new file in testdata/script; `exits N` before a command asserts its exit code:
 //
 //	exits 64 mailx nonsense
 func TestMain(m *testing.M) {
 	program := func() { os.Exit(run(os.Args, streams{in: os.Stdin, out: os.Stdout, err: os.Stderr})) }
-	testscript.Main(m, map[string]func(){"mailx": program, "mail": program})
+	testscript.Main(m, map[string]func(){"mailx": program, "mail": program, "sendmail": program, "mailq": program,
+		"newaliases": program})
 }
 
 func TestScripts(t *testing.T) {

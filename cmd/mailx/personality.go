@@ -2,6 +2,7 @@ package main
 
 import (
 	"path"
+	"slices"
 	"strings"
 )
 
@@ -9,8 +10,18 @@ import (
 // a command line of mailx. A name without a row is mailx.
 func personalities() map[string]func(args []string) ([]string, error) {
 	return map[string]func([]string) ([]string, error){
-		"mail": posixMail,
-		"Mail": posixMail,
+		"mail":       posixMail,
+		"Mail":       posixMail,
+		"sendmail":   sendmailAs(),
+		"mailq":      sendmailAs("-bp"),
+		"newaliases": sendmailAs("-bi"),
+	}
+}
+
+// sendmailAs is sendmail(8) under one of its names, with the option that the name stands for.
+func sendmailAs(options ...string) func(args []string) ([]string, error) {
+	return func(args []string) ([]string, error) {
+		return slices.Concat([]string{"sendmail"}, options, args), nil
 	}
 }
 

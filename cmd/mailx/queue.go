@@ -139,17 +139,25 @@ func (e *env) listQueue(ctx context.Context, q *queue.Queue, p *printer) error {
 }
 
 func printEntry(p *printer, item queue.Item) {
+	p.row(item.ID, string(item.State), item.Arrived, item.NextTry, item.Size, item.Sender.Path(), remaining(item), troubleOf(item))
+}
+
+// remaining are the recipients who have not got the message.
+func remaining(item queue.Item) []string {
 	var rcpts []string
 	for _, r := range item.Rcpts {
 		if r.State == queue.RcptPending || item.State == queue.StateFailed && r.State == queue.RcptFailed {
 			rcpts = append(rcpts, r.Address.String())
 		}
 	}
-	trouble := item.Error
+	return rcpts
+}
+
+func troubleOf(item queue.Item) string {
 	if item.Damaged != nil {
-		trouble = "damaged: " + item.Damaged.Error()
+		return "damaged: " + item.Damaged.Error()
 	}
-	p.row(item.ID, string(item.State), item.Arrived, item.NextTry, item.Size, item.Sender.Path(), rcpts, trouble)
+	return item.Error
 }
 
 func (e *env) queueShow(ids []string) error {

@@ -68,6 +68,11 @@ func (e *env) send(c *cli.Context) error {
 		return err
 	}
 	defer opt.close()
+	return e.post(c.Context, opt)
+}
+
+// post builds the letter that the options describe and hands it over.
+func (e *env) post(ctx context.Context, opt *sendOptions) error {
 	sys, err := e.system()
 	if err != nil {
 		return err
@@ -86,13 +91,13 @@ func (e *env) send(c *cli.Context) error {
 	case opt.dryRun:
 		return e.dryRun(l, opt.crlf, sys.cfg.SMTP.MaxSize)
 	case opt.queue:
-		return e.enqueueOnly(c, sys, l)
+		return e.enqueueOnly(sys, l, opt)
 	}
-	return e.deliverNow(c, sys, l, opt)
+	return e.deliverNow(ctx, sys, l, opt)
 }
 
 // enqueueOnly writes the message straight into the queue. No user file is read, no name resolved.
-func (e *env) enqueueOnly(c *cli.Context, sys *system, l *letter) error {
+func (e *env) enqueueOnly(sys *system, l *letter, opt *sendOptions) error {
 	id, err := sys.store(&l.env, l.bounded(sys.cfg.SMTP.MaxSize))
 	if err != nil {
 		return err
@@ -101,28 +106,28 @@ func (e *env) enqueueOnly(c *cli.Context, sys *system, l *letter) error {
 	for i, r := range l.env.Rcpts {
 		outcomes[i] = outcome{Result: mail.Result{Recipient: r}, queueID: id}
 	}
-	return e.reportSent(c, outcomes, false)
+	return e.reportSent(outcomes, opt, false)
 }
 
 // deliverNow has the whole message before it begins, so that nothing half-read is ever sent.
-func (e *env) deliverNow(c *cli.Context, sys *system, l *letter, opt *sendOptions) error {
+func (e *env) deliverNow(ctx context.Context, sys *system, l *letter, opt *sendOptions) error {
 	msg := &held{}
 	defer msg.close()
 	if err := l.bounded(sys.cfg.SMTP.MaxSize)(msg); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeoutCause(c.Context, opt.timeout, fmt.Errorf("not done within %s", config.FormatDuration(opt.timeout)))
+	ctx, cancel := context.WithTimeoutCause(ctx, opt.timeout, fmt.Errorf("not done within %s", config.FormatDuration(opt.timeout)))
 	defer cancel()
 	p := &posting{sys: sys, env: &l.env, msg: msg, mayStore: !opt.now, trace: e.tracer(opt.trace, false)}
 	outcomes, err := p.run(ctx)
 	if err != nil {
 		return err
 	}
-	isSaid := p.why != "" && p.queueID != ""
+	isSaid := p.why != "" && p.queueID != "" && (p.isTrouble || opt.verbose || !opt.isQuiet || e.stderrIsTerminal())
 	if isSaid {
 		e.note("%s: queued as %s; mailx queue flush will try%s", p.why, p.queueID, mxHosts(sys))
 	}
-	return e.reportSent(c, outcomes, isSaid)
+	return e.reportSent(outcomes, opt, isSaid)
 }
 
 // mxHosts says whom a flush will try.

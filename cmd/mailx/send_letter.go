@@ -50,7 +50,7 @@ func (e *env) letter(sys *system, o *sendOptions) (*letter, error) {
 		return nil, err
 	}
 	d := &drafting{e: e, sys: sys, o: o, now: now, random: random}
-	if o.fromHeader {
+	if o.whole {
 		return d.whole()
 	}
 	return d.compose()
@@ -113,7 +113,7 @@ func (d *drafting) compose() (*letter, error) {
 		From: []message.Mailbox{from}, ReplyTo: d.qualified(o.replyTo), To: d.qualified(o.to), Cc: d.qualified(o.cc),
 		Subject: o.subject, Date: d.now, Headers: o.headers, HTML: o.html, Attachments: o.attachments,
 	}
-	l := &letter{env: mail.Envelope{Sender: d.sender(from.Address), Arrived: d.e.now()}}
+	l := &letter{env: d.envelope(from.Address)}
 	if l.env.Rcpts, err = d.recipients(o.to, o.cc, o.bcc); err != nil {
 		return nil, err
 	}
@@ -141,7 +141,7 @@ func (d *drafting) text() io.Reader {
 	case d.o.html != nil && d.e.stdinIsTerminal():
 		return bytes.NewReader(nil)
 	}
-	return inputReader{d.e.stdin, "standard input"}
+	return inputReader{d.e.input(), "standard input"}
 }
 
 // from is --from, else the configured address, else the login name at this host.
@@ -160,14 +160,18 @@ func (d *drafting) from() (message.Mailbox, error) {
 	if err != nil {
 		return m, exitWith(exConfig, fmt.Errorf("%s: %s", what, mail.TextOf(err)))
 	}
+	if d.o.fullName != "" {
+		m.Name = d.o.fullName
+	}
 	return d.qualified([]message.Mailbox{m})[0], nil
 }
 
-func (d *drafting) sender(from mail.Address) mail.Address {
+// envelope has no recipients yet.
+func (d *drafting) envelope(from mail.Address) mail.Envelope {
 	if d.o.sender != nil {
 		from = *d.o.sender
 	}
-	return d.qualify(from)
+	return mail.Envelope{Sender: d.qualify(from), Ret: d.o.ret, EnvID: d.o.envID, Body: d.o.kind, Arrived: d.e.now()}
 }
 
 // qualify completes a name without a domain with that of this host; the null address stays.
@@ -199,7 +203,7 @@ func (d *drafting) recipients(lists ...[]message.Mailbox) ([]mail.Recipient, err
 		}
 		if !seen[a] {
 			seen[a] = true
-			rcpts = append(rcpts, mail.Recipient{Address: a})
+			rcpts = append(rcpts, mail.Recipient{Address: a, Notify: d.o.notify})
 		}
 	}
 	if len(rcpts) == 0 {
@@ -221,8 +225,8 @@ func needsUTF8(env *mail.Envelope) bool {
 	return !env.Sender.IsASCII() || slices.ContainsFunc(env.Rcpts, func(r mail.Recipient) bool { return !r.IsASCII() })
 }
 
-// whole takes the message as it is on standard input, and the recipients in its header: To, Cc and Bcc, or if it is
-// sent on, those of its Resent- fields (RFC 5322 §3.6.6). Only Bcc is taken out, and only what a message must have and
+// whole takes the message as it is on standard input, and with -t the recipients in its header: To, Cc and Bcc, or if it
+// is sent on, those of its Resent- fields (RFC 5322 §3.6.6). Only Bcc is taken out, and only what a message must have and
 // has not is added.
 func (d *drafting) whole() (*letter, error) {
 	in, err := bodyOrNil(wire.LocalForm(d.text()))
@@ -267,20 +271,24 @@ func (d *drafting) address(l *letter, h *message.Header) error {
 	for _, name := range []string{"To", "Cc", "Bcc"} {
 		for _, value := range h.Values(prefix + name) {
 			list, err := message.ParseMailboxes(value)
-			if err != nil {
+			switch {
+			case !d.o.fromHeader: // then it is for people
+			case err != nil:
 				return exitWith(exDataErr, fmt.Errorf("%s in the header: %s", prefix+name, mail.TextOf(err)))
+			default:
+				lists = append(lists, list)
 			}
-			lists = append(lists, list)
 			isUTF8 = isUTF8 || hasUTF8(list)
 		}
 	}
 	list, err := message.ParseMailboxes(h.Get(prefix + "From"))
-	if d.o.from == nil && err == nil && len(list) > 0 {
-		d.author, isUTF8 = d.qualified(list)[0], isUTF8 || hasUTF8(list)
+	isUTF8 = isUTF8 || hasUTF8(list)
+	if d.o.from == nil && !d.o.asUser && err == nil && len(list) > 0 {
+		d.author = d.qualified(list)[0]
 	} else if d.author, err = d.from(); err != nil {
 		return err
 	}
-	l.env = mail.Envelope{Sender: d.sender(d.author.Address), Arrived: d.e.now()}
+	l.env = d.envelope(d.author.Address)
 	l.env.Rcpts, err = d.recipients(lists...)
 	l.env.UTF8 = isUTF8 || needsUTF8(&l.env)
 	return err
@@ -306,8 +314,16 @@ func (d *drafting) missing(l *letter) (*message.Header, error) {
 func fillMissing(w io.Writer, msg io.Reader, fields *message.Header) error {
 	var in message.Intake
 	in.Reset(w, nil)
-	in.DropBcc = true
-	in.Missing = func(in *message.Intake) []byte {
+	in.DropBcc, in.Missing = true, missingOf(fields)
+	if _, err := io.Copy(&in, msg); err != nil {
+		return err
+	}
+	return in.Close()
+}
+
+// missingOf gives those of the fields that a message lacks.
+func missingOf(fields *message.Header) func(*message.Intake) []byte {
+	return func(in *message.Intake) []byte {
 		var b []byte
 		for _, f := range fields.Fields() {
 			ours := f.Is("From") && !in.HasFrom || f.Is("Date") && !in.HasDate && !in.HasResent ||
@@ -318,8 +334,4 @@ func fillMissing(w io.Writer, msg io.Reader, fields *message.Header) error {
 		}
 		return b
 	}
-	if _, err := io.Copy(&in, msg); err != nil {
-		return err
-	}
-	return in.Close()
 }

@@ -30,13 +30,25 @@ type sendOptions struct {
 	attachments []message.Attachment
 	html, body  io.Reader // nil: none; standard input
 
-	fromHeader, skipEmpty bool // -t; send nothing if there is nothing
+	whole      bool   // standard input is a message with its header
+	fromHeader bool   // whole: its To, Cc and Bcc are recipients too
+	asUser     bool   // whole: who runs this is the sender, whatever its From says
+	fullName   string // the name of the sender in a From that is made; "" for none
+	skipEmpty  bool   // send nothing if there is nothing
+
+	notify mail.Notify // what the sender wants to be told of each recipient (RFC 3461)
+	ret    mail.Ret
+	envID  string
+	kind   mail.Body // as it was declared
 
 	account      string
 	timeout      time.Duration
 	queue, now   bool // how to hand over; neither: now, then the queue
 	dryRun, crlf bool
 	trace        bool
+	json         bool // print what became of each recipient
+	verbose      bool // tell it
+	isQuiet      bool // only a person is told what was to be expected
 
 	files []*os.File
 }
@@ -57,8 +69,9 @@ func readSendOptions(c *cli.Context) (*sendOptions, error) {
 		to: append(r.mailboxes("to"), r.arguments()...), cc: r.mailboxes("cc"), bcc: r.mailboxes("bcc"),
 		from: r.mailbox("from"), sender: r.sender("envelope-from"), replyTo: r.mailboxes("reply-to"),
 		subject: r.text("subject"), account: r.text("account"), timeout: r.duration("timeout"),
-		fromHeader: c.Bool("from-header"), skipEmpty: c.Bool("skip-empty"),
+		whole: c.Bool("from-header"), fromHeader: c.Bool("from-header"), skipEmpty: c.Bool("skip-empty"),
 		queue: c.Bool("queue"), now: c.Bool("now"), dryRun: c.Bool("dry-run"), crlf: c.Bool("crlf"), trace: c.Bool("trace"),
+		json: c.Bool("json"), verbose: c.Bool("verbose"),
 	}
 	r.headers(o)
 	if r.err == nil && !o.fromHeader && len(o.to)+len(o.cc)+len(o.bcc) == 0 {
@@ -192,10 +205,17 @@ func (r *sendReader) mailbox(name string) *message.Mailbox {
 	return &list[0]
 }
 
-// sender reads a reverse-path, with or without its angle brackets; empty is the null one.
+// sender is the reverse-path of a flag; nil if it was not given.
 func (r *sendReader) sender(name string) *mail.Address {
-	value := r.c.String(name)
-	if !r.c.IsSet(name) || !r.clean("--"+name, value) {
+	if !r.c.IsSet(name) {
+		return nil
+	}
+	return r.reversePath("--"+name, r.c.String(name))
+}
+
+// reversePath reads a reverse-path, with or without its angle brackets; empty is the null one.
+func (r *sendReader) reversePath(flag, value string) *mail.Address {
+	if !r.clean(flag, value) {
 		return nil
 	}
 	if inner, ok := strings.CutPrefix(value, "<"); ok {
@@ -206,7 +226,7 @@ func (r *sendReader) sender(name string) *mail.Address {
 	}
 	a, err := mail.ParseAddress(value)
 	if err != nil {
-		r.bad("--"+name, fmt.Sprintf("%s: %q", mail.TextOf(err), value))
+		r.bad(flag, fmt.Sprintf("%s: %q", mail.TextOf(err), value))
 	}
 	return &a
 }

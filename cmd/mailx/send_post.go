@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/urfave/cli/v2"
-
 	"mailx/pkg/delivery"
 	"mailx/pkg/mail"
 	"mailx/pkg/smtp"
@@ -84,6 +82,8 @@ type posting struct {
 
 	queueID string // of what is left
 	why     string // it was queued without a try; empty if all was tried
+	// isTrouble: why is something that has to be mended, and not just how this host is set up
+	isTrouble bool
 }
 
 // run gives an outcome for each recipient. A recipient whose failure is temporary is in the queue, if that may be.
@@ -148,7 +148,7 @@ func (p *posting) attempt(ctx context.Context) ([]mail.Result, error) {
 
 // postponed is an attempt that could not begin. The reason is always told: nobody else will see it before it is mended.
 func (p *posting) postponed(err error) []mail.Result {
-	p.why = err.Error()
+	p.why, p.isTrouble = err.Error(), true
 	err = mail.Temporaryf(3, 5, "Delivery can't begin: %w", err)
 	results := make([]mail.Result, len(p.env.Rcpts))
 	for i, r := range p.env.Rcpts {
@@ -208,9 +208,9 @@ func (p *posting) transport(ctx context.Context) ([]mail.Result, error) {
 
 // reportSent prints what became of the recipients and gives the outcome of the verb: all has been said then. Whose mail was
 // queued is told on a terminal unless everything about that has been said.
-func (e *env) reportSent(c *cli.Context, outcomes []outcome, isSaid bool) error {
+func (e *env) reportSent(outcomes []outcome, opt *sendOptions, isSaid bool) error {
 	isTold := !isSaid && e.stderrIsTerminal()
-	if c.Bool("json") {
+	if opt.json {
 		p := e.newPrinter([]column{{name: "recipient"}, {name: "outcome"}, {name: "status"}, {name: "text"}, {name: "queue_id"}}, true)
 		for _, o := range outcomes {
 			p.row(o.Address.String(), o.String(), o.status(), o.text(), o.queueID)
@@ -220,7 +220,7 @@ func (e *env) reportSent(c *cli.Context, outcomes []outcome, isSaid bool) error 
 		}
 	}
 	for _, o := range outcomes {
-		if o.isFailed() || c.Bool("verbose") || isTold && o.queueID != "" {
+		if o.isFailed() || opt.verbose || isTold && o.queueID != "" {
 			e.note("%s", o.line())
 		}
 	}
