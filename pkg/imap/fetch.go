@@ -180,6 +180,12 @@ func (d *dialog) fetchOne(t target, items []fetchItem) error {
 	}
 	f := &fetched{target: t, m: m}
 	defer f.close()
+	if slices.ContainsFunc(items, fetchItem.needsSummary) { // once for all items: it is read from a file
+		var err error
+		if f.summary, err = d.sel.box.Summary(m); err != nil {
+			return err
+		}
+	}
 	for _, item := range items {
 		if err := d.prepare(f, item); err != nil {
 			return err
@@ -203,11 +209,6 @@ func (f *fetched) close() {
 }
 
 func (d *dialog) prepare(f *fetched, item fetchItem) (err error) {
-	if item.needsSummary() && f.summary == nil {
-		if f.summary, err = d.sel.box.Summary(f.m); err != nil {
-			return err
-		}
-	}
 	switch {
 	case item.section != nil && f.file == nil:
 		file, err := d.sel.box.Open(f.m)
@@ -215,6 +216,8 @@ func (d *dialog) prepare(f *fetched, item fetchItem) (err error) {
 			return err
 		}
 		f.file = file
+	case item.name == "INTERNALDATE" && f.summary != nil:
+		f.date = f.summary.Date
 	case item.name == "INTERNALDATE":
 		f.date, err = d.sel.box.InternalDate(f.m)
 	case item.name == "RFC822.SIZE":

@@ -205,16 +205,24 @@ func (w *wireText) advance(piece []byte, octets int64) {
 // convert gives a piece as it goes on the wire.
 func (w *wireText) convert(piece []byte) []byte {
 	out := make([]byte, 0, len(piece)+len(piece)/16+16)
-	cr := w.cr
-	for _, c := range piece {
-		switch {
-		case c == '\n' && !cr:
-			out = append(out, '\r')
-		case c == 0:
-			c = 0x80
+	for cr := w.cr; len(piece) > 0; cr = false {
+		i := bytes.IndexByte(piece, '\n')
+		if i < 0 {
+			out = append(out, piece...)
+			break
 		}
-		out = append(out, c)
-		cr = c == '\r'
+		out = append(out, piece[:i]...)
+		if i > 0 {
+			cr = piece[i-1] == '\r'
+		}
+		if !cr {
+			out = append(out, '\r')
+		}
+		out = append(out, '\n')
+		piece = piece[i+1:]
+	}
+	if bytes.IndexByte(out, 0) >= 0 {
+		out = bytes.ReplaceAll(out, []byte{0}, []byte{0x80})
 	}
 	return out
 }
