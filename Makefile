@@ -49,7 +49,7 @@ interop: build ## real clients and servers; those not installed are skipped, lou
 bench: ## our own benchmarks; scripts/bench/subject is for those beside other servers
 	$(GO) test -tags $(TAGS) -run '^$$' -bench . -benchmem ./...
 
-install: build ## binary and man pages below $(DESTDIR)$(PREFIX)
+install: $(if $(wildcard mailx),,build) ## binary and man pages below $(DESTDIR)$(PREFIX)
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/man/man5
 	install -m 755 mailx $(DESTDIR)$(PREFIX)/bin/mailx
 	install -m 644 man/*.1 $(DESTDIR)$(PREFIX)/share/man/man1
