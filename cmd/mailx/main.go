@@ -31,6 +31,7 @@ func verbs() []verb {
 		{"send", "compose a message and send it, or queue it", newSend},
 		{"sendmail", "take a message as sendmail(8) does", newSendmail},
 		{"serve-smtp", "receive mail by SMTP", newServeSMTP},
+		{"serve-lmtp", "take mail from another mail server by LMTP", newServeLMTP},
 		{"serve-pop3", "let users collect their mail by POP3", newServePOP3},
 		{"serve-imap", "let users read and keep their mail by IMAP", newServeIMAP},
 		{"queue", "see, work and repair the queue", newQueue},

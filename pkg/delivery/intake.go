@@ -1,6 +1,7 @@
 package delivery
 
 import (
+	"cmp"
 	"context"
 	"io"
 	"slices"
@@ -33,7 +34,10 @@ type Intake struct {
 	Log      *maillog.Logger // nil: no log
 }
 
-var _ smtp.Backend = (*Intake)(nil)
+var (
+	_ smtp.Backend = (*Intake)(nil)
+	_ smtp.EachTx  = (*intakeTx)(nil)
+)
 
 var (
 	errRelay   = mail.Permanentf(7, 1, "Relaying denied")
@@ -51,13 +55,22 @@ type intakeTx struct {
 	peer smtp.Peer
 	env  *mail.Envelope
 
-	boxes []string         // Maildirs, each once
-	away  []mail.Recipient // for the queue
+	boxes  []string         // Maildirs, each once
+	away   []mail.Recipient // for the queue
+	takers []taker          // the recipients taken, in their order
 
 	opened bool
+	broken map[string]error // LMTP: Maildirs that can't be written, and why
 	local  *maildir.Delivery
 	queued Spooled
 	size   int64
+}
+
+// taker is one recipient that was taken, and where its copies go.
+type taker struct {
+	rcpt  mail.Recipient
+	boxes []string
+	away  bool
 }
 
 // Rcpt decides about a recipient now, so that the peer learns of a wrong address and nobody has to send a bounce.
@@ -80,18 +93,24 @@ func (tx *intakeTx) take(r mail.Recipient) error {
 	for _, skipped := range d.Skipped {
 		tx.log(&maillog.Event{Kind: maillog.Rejected, To: r.Path(), Text: "member of the alias", Err: skipped})
 	}
+	isRemote := func(t Target) bool { return t.Kind == Remote }
+	if tx.in.Enqueue == nil && slices.ContainsFunc(d.Targets, isRemote) {
+		return errNoQueue
+	}
+	to := taker{rcpt: r}
 	for _, t := range d.Targets {
-		switch {
-		case t.Kind == Mailbox && !slices.Contains(tx.boxes, t.Path):
+		if isRemote(t) {
+			away := r
+			away.Address = t.Address
+			tx.away, to.away = append(tx.away, away), true
+			continue
+		}
+		to.boxes = append(to.boxes, t.Path)
+		if !slices.Contains(tx.boxes, t.Path) {
 			tx.boxes = append(tx.boxes, t.Path)
-		case t.Kind == Remote && tx.in.Enqueue == nil:
-			return errNoQueue
-		case t.Kind == Remote:
-			to := r
-			to.Address = t.Address
-			tx.away = append(tx.away, to)
 		}
 	}
+	tx.takers = append(tx.takers, to)
 	return nil
 }
 
@@ -142,20 +161,37 @@ func (tx *intakeTx) open() error {
 
 func (tx *intakeTx) openLocal() error {
 	for _, path := range tx.boxes {
-		dir, err := tx.in.Open(path)
-		if err != nil {
+		err := tx.openBox(path)
+		switch {
+		case err == nil:
+		case !tx.peer.LMTP:
 			return storageError(err)
-		}
-		if tx.local != nil {
-			tx.local.Also(dir)
-		} else if tx.local, err = dir.Deliver(); err != nil {
-			return storageError(err)
+		case tx.broken == nil:
+			tx.broken = map[string]error{path: storageError(err)}
+		default:
+			tx.broken[path] = storageError(err)
 		}
 	}
 	if tx.local == nil {
 		return nil
 	}
 	_, err := tx.local.Write(message.AppendReturnPath(nil, tx.env.Sender)) // RFC 5321 §4.4
+	return err
+}
+
+func (tx *intakeTx) openBox(path string) error {
+	dir, err := tx.in.Open(path)
+	if err != nil {
+		return err
+	}
+	if tx.local != nil {
+		tx.local.Also(dir)
+		return nil
+	}
+	d, err := dir.Deliver()
+	if err == nil {
+		tx.local = d
+	}
 	return err
 }
 
@@ -176,6 +212,43 @@ func (tx *intakeTx) Commit() error {
 	}
 	tx.log(&maillog.Event{Kind: maillog.Accepted, Size: tx.size})
 	return nil
+}
+
+// CommitEach is Commit with a verdict for each recipient: trouble of the queue does not concern those who live here, nor the
+// other way round, and a mailbox that can't be opened is told to its owner alone. The other mailboxes share one file, and
+// the fate of its Commit.
+func (tx *intakeTx) CommitEach() []error {
+	errs := make([]error, len(tx.takers))
+	var local, away error
+	if local = tx.open(); local != nil {
+		away = local
+	} else {
+		if tx.local != nil {
+			local = tx.local.Commit()
+		}
+		if tx.queued != nil {
+			away = tx.queued.Commit()
+		}
+	}
+	taken := false
+	for i, t := range tx.takers {
+		for _, path := range t.boxes {
+			errs[i] = cmp.Or(errs[i], tx.broken[path], local)
+		}
+		if t.away && errs[i] == nil {
+			errs[i] = away
+		}
+		if errs[i] == nil {
+			taken = true
+			continue
+		}
+		tx.log(&maillog.Event{Kind: maillog.Rejected, To: t.rcpt.Path(), Status: mail.StatusOf(errs[i]).String(), Err: errs[i]})
+	}
+	tx.Abort() // what was committed stays
+	if taken {
+		tx.log(&maillog.Event{Kind: maillog.Accepted, Size: tx.size})
+	}
+	return errs
 }
 
 // Abort drops what has not been committed.

@@ -206,3 +206,80 @@ func TestIntakeCrash(t *testing.T) {
 		}
 	}
 }
+
+// handEach is hand with a verdict for each recipient that was taken, as statuses.
+func handEach(t testing.TB, in *Intake, to ...string) string {
+	t.Helper()
+	peer := &smtp.Peer{User: "alice", LMTP: true}
+	tx, err := in.Mail(context.Background(), peer, &mail.Envelope{ID: "X1", Sender: mail.Address{Local: "s", Domain: "far.example"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range to {
+		tx.Rcpt(context.Background(), mail.Recipient{Address: address(t, a)})
+	}
+	if _, err := tx.Write([]byte("hello\n")); err != nil {
+		t.Fatal(err)
+	}
+	var verdicts []string
+	for _, err := range tx.(smtp.EachTx).CommitEach() {
+		verdicts = append(verdicts, mail.StatusOf(err).String())
+	}
+	return strings.Join(verdicts, " ")
+}
+
+// Trouble of the queue is told to those whom it concerns, in the order in which they were named; the refused have no verdict.
+func TestIntakeVerdicts(t *testing.T) {
+	in, s, fsys := testIntake(t)
+	to := []string{"x@far.example", "alice@here.example", "nobody@here.example", "both@here.example"}
+	if got := handEach(t, in, to...); got != "2.0.0 2.0.0 2.0.0" || len(s.queued) != 1 {
+		t.Errorf("got %s, queued %q", got, s.queued)
+	}
+	if got := handEach(t, in, "sick@here.example", "alice@here.example"); !strings.HasPrefix(got, "4.") || !strings.HasSuffix(got, " 2.0.0") {
+		t.Errorf("one mailbox that can't be opened: got %s", got)
+	}
+	s.fault = mail.Temporaryf(3, 1, "Insufficient system storage")
+	if got := handEach(t, in, to...); got != "4.3.1 2.0.0 2.0.0" {
+		t.Errorf("without a queue: got %s", got)
+	}
+	if got := messages(t, fsys, "alice"); len(got) != 3 {
+		t.Errorf("alice has %q", got)
+	}
+}
+
+// Mailboxes in trouble do not keep the queue from taking its part.
+func TestIntakeVerdictsWithoutMailboxes(t *testing.T) {
+	in, s, _ := testIntake(t)
+	tx, err := in.Mail(context.Background(), user, &mail.Envelope{ID: "X1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range []string{"alice@here.example", "x@far.example"} {
+		if err := tx.Rcpt(context.Background(), mail.Recipient{Address: address(t, a)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := tx.Write([]byte("hello\n")); err != nil {
+		t.Fatal(err)
+	}
+	tx.(*intakeTx).local.Abort() // as if the disk of the mailboxes went away: its Commit fails now
+	errs := tx.(smtp.EachTx).CommitEach()
+	if len(errs) != 2 || errs[0] == nil || errs[1] != nil || len(s.queued) != 1 {
+		t.Errorf("got %v, queued %q", errs, s.queued)
+	}
+	if mail.StatusOf(errs[0]).IsPermanent() {
+		t.Errorf("the mailbox may come back: %v", errs[0])
+	}
+}
+
+// A recipient that is refused because one of its targets is elsewhere leaves nothing behind.
+func TestIntakeRefusesWhole(t *testing.T) {
+	in, _, fsys := testIntake(t)
+	in.Enqueue = nil
+	if got := handEach(t, in, "forward@here.example", "alice@here.example"); got != "2.0.0" {
+		t.Errorf("got %s", got)
+	}
+	if got := messages(t, fsys, "bob"); len(got) != 0 {
+		t.Errorf("bob has %q", got)
+	}
+}

@@ -15,6 +15,7 @@ type Peer struct {
 	Local bool       // the peer is this host's own: a pipe, a unix socket, or a loopback address
 	Helo  string     // as the peer said it; never decide by it
 	ESMTP bool       // EHLO rather than HELO
+	LMTP  bool       // each recipient has a verdict of its own after the data; see EachTx
 	TLS   *tls.ConnectionState
 	User  string // who authenticated; empty if nobody did
 }

@@ -20,29 +20,29 @@ func (s *conversation) data(context.Context, *wire.Args) error {
 	if err := s.c.Flush(); err != nil {
 		return err
 	}
-	defer s.abort()
 	s.messages++
 	s.c.Idle(cmp.Or(s.srv.DataTimeout, DefaultDataTimeout))
-	body := s.c.DotReader(wire.DotOptions{MaxSize: s.maxSize(), Bare: s.srv.Bare})
-	if err := s.receive(body); err != nil {
-		return err
+	var in message.Intake
+	in.Reset(s.tx, s.received().Append(nil))
+	err := pour(&in, s.c.DotReader(wire.DotOptions{MaxSize: s.maxSize(), Bare: s.srv.Bare}))
+	if err == nil {
+		err = in.Close()
 	}
-	if err := s.tx.Commit(); err != nil {
-		return err
-	}
-	id := s.env.ID
-	s.tx = nil
-	return s.say(ok(0, 0, "Message accepted for delivery, id %s", id))
+	return s.commit(err)
 }
 
 // blocks are the buffers between the wire and the store.
 var blocks = sync.Pool{New: func() any { b := make([]byte, 32<<10); return &b }}
 
-// receive puts the message with its trace field into the transaction. Whatever goes wrong, the block is read to its end
-// first: the peer listens for nothing before that.
-func (s *conversation) receive(body *wire.DotReader) error {
-	var in message.Intake
-	in.Reset(s.tx, s.received().Append(nil))
+// text is a message, or a chunk of one, as it comes from the wire. A fault leaves the dialog in step once it is read to its end.
+type text interface {
+	io.Reader
+	Drain() error
+}
+
+// pour puts the octets of body into a message. Whatever goes wrong, the body is read to its end first: the peer listens for
+// nothing before that.
+func pour(in *message.Intake, body text) error {
 	block := blocks.Get().(*[]byte)
 	defer blocks.Put(block)
 	for {
@@ -54,13 +54,32 @@ func (s *conversation) receive(body *wire.DotReader) error {
 			return firstOf(body.Drain(), errLoop)
 		}
 		if rerr == io.EOF {
-			return in.Close()
+			return nil
 		}
 		if rerr != nil {
 			return rerr
 		}
 	}
 }
+
+// commit ends the transaction after its data, of which err is the verdict, and answers.
+func (s *conversation) commit(err error) error {
+	defer s.abort()
+	if err == nil && s.srv.LMTP {
+		return s.commitEach()
+	}
+	if err == nil {
+		err = s.tx.Commit()
+	}
+	if err != nil {
+		return s.sayEach(err)
+	}
+	id := s.env.ID
+	s.tx = nil
+	return s.say(accepted(id))
+}
+
+func accepted(id string) *Reply { return ok(0, 0, "Message accepted for delivery, id %s", id) }
 
 var errLoop = mail.Permanentf(4, 6, "Too many hops, the message is going in circles")
 
@@ -90,11 +109,15 @@ func (s *conversation) received() message.Received {
 
 // protocol is the keyword of RFC 3848 and RFC 6531 §4.3.
 func (s *conversation) protocol() string {
-	if !s.peer.ESMTP {
-		return "SMTP"
-	}
 	p := "ESMTP"
-	if s.env.UTF8 {
+	switch {
+	case s.srv.LMTP && s.env.UTF8:
+		p = "UTF8LMTP"
+	case s.srv.LMTP:
+		p = "LMTP"
+	case !s.peer.ESMTP:
+		return "SMTP"
+	case s.env.UTF8:
 		p = "UTF8SMTP"
 	}
 	if s.peer.TLS != nil {

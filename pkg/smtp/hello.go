@@ -45,6 +45,10 @@ func (s *conversation) extensions() []string {
 		"8BITMIME",            // RFC 6152
 		"SMTPUTF8",            // RFC 6531
 		"ENHANCEDSTATUSCODES", // RFC 2034
+		"CHUNKING",            // RFC 3030
+	}
+	if l := s.limits(); l != "" {
+		ext = append(ext, "LIMITS"+l) // RFC 9422
 	}
 	if s.srv.TLS != nil && s.peer.TLS == nil {
 		ext = append(ext, "STARTTLS") // RFC 3207
@@ -54,6 +58,26 @@ func (s *conversation) extensions() []string {
 	}
 	return append(ext, "HELP")
 }
+
+// limits are those of RFC 9422 that hold for this peer. A value has at most six digits there; a larger one is no limit that
+// anybody meets.
+func (s *conversation) limits() string {
+	var b strings.Builder
+	add := func(name string, n int) {
+		if n > 0 && n <= 999_999 {
+			b.WriteString(" " + name + "=" + strconv.Itoa(n))
+		}
+	}
+	add("RCPTMAX", s.maxRcpts())
+	if s.peer.User == "" {
+		add("MAILMAX", s.maxMessages())
+	}
+	return b.String()
+}
+
+func (s *conversation) maxRcpts() int { return cmp.Or(s.srv.MaxRcpts, DefaultMaxRcpts) }
+
+func (s *conversation) maxMessages() int { return cmp.Or(s.srv.MaxMessages, DefaultMaxMessages) }
 
 func (s *conversation) maxSize() int64 { return cmp.Or(s.srv.MaxSize, DefaultMaxSize) }
 

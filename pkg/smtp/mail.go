@@ -1,7 +1,6 @@
 package smtp
 
 import (
-	"cmp"
 	"context"
 	"crypto/rand"
 
@@ -41,9 +40,11 @@ func (s *conversation) mail(ctx context.Context, a *wire.Args) error {
 
 func (s *conversation) mayMail(args *MailArgs) error {
 	switch {
+	case args.Ret != mail.RetUnset || args.EnvID != "": // DSN is not offered, RFC 5321 §4.1.1.11
+		return errParam()
 	case s.srv.AuthRequired && s.peer.User == "":
 		return reply(530, mail.Status{Class: 5, Subject: 7}, "Authentication required")
-	case s.peer.User == "" && s.messages >= cmp.Or(s.srv.MaxMessages, DefaultMaxMessages):
+	case s.peer.User == "" && s.messages >= s.maxMessages():
 		return &session.ClosingError{Err: errTooManyMessages}
 	case args.Size > s.maxSize():
 		return errTooBig
@@ -64,7 +65,10 @@ func (s *conversation) rcpt(ctx context.Context, a *wire.Args) error {
 	if err != nil {
 		return err
 	}
-	if len(s.env.Rcpts) >= cmp.Or(s.srv.MaxRcpts, DefaultMaxRcpts) {
+	if r.Notify != 0 || r.Orig != "" { // DSN is not offered
+		return errParam()
+	}
+	if len(s.env.Rcpts) >= s.maxRcpts() {
 		return mail.Temporaryf(5, 3, "Too many recipients") // RFC 5321 §4.5.3.1.10
 	}
 	if !r.IsASCII() && !s.env.UTF8 {

@@ -3,7 +3,7 @@
 //
 // # Server
 //
-// The command table is below; hello.go, mail.go, data.go and auth.go have the commands. A handler returns nil, a *Reply or a
+// The command table is below; hello.go, mail.go, data.go, bdat.go and auth.go have the commands. A handler returns nil, a *Reply or a
 // classified error, and the loop of pkg/session answers. 250 after data is sent when [Tx.Commit] has returned nil, and only then.
 //
 // # Client
@@ -42,6 +42,8 @@ type Server struct {
 	TLS      *tls.Config // nil: no STARTTLS
 	Implicit bool        // TLS from the first octet (RFC 8314 §3.3)
 
+	LMTP bool // RFC 2033: LHLO, and a verdict for each recipient; see EachTx
+
 	Auth         auth.Verifier    // nil: no AUTH
 	Throttle     session.Throttle // nil: none
 	AuthRequired bool             // no MAIL before AUTH (submission, RFC 6409 §4.3)
@@ -62,11 +64,12 @@ type Server struct {
 
 // States of a session (RFC 5321 §4.1.4).
 const (
-	stateNew   session.State = 1 << iota // no HELO yet
-	stateIdle                            // HELO done, no transaction
-	stateMail                            // MAIL accepted
-	stateRcpt                            // and at least one RCPT
-	stateKnown = stateIdle | stateMail | stateRcpt
+	stateNew    session.State = 1 << iota // no HELO yet
+	stateIdle                             // HELO done, no transaction
+	stateMail                             // MAIL accepted
+	stateRcpt                             // and at least one RCPT
+	stateChunks                           // and at least one BDAT
+	stateFailed                           // a BDAT failed; the transaction waits for its end
 )
 
 // conversation is one connection's side of the server; commands are its methods.
@@ -75,25 +78,33 @@ type conversation struct {
 	c        *wire.Conn
 	peer     Peer
 	state    session.State
-	said     *Reply // what a handler that succeeds has to say
+	said     []*Reply // what a handler that succeeds has to say
 	tx       Tx
 	env      *mail.Envelope
 	args     *MailArgs
+	chunks   *chunked // nil: no BDAT yet
 	messages int
 	guard    session.Guard
 }
 
-func dialect() *session.Dialect[*conversation] {
+// dialect is the command table. LMTP has one greeting of its own in place of both of SMTP's (RFC 2033 §4.1).
+func dialect(lmtp bool) *session.Dialect[*conversation] {
+	hello := []session.Command[*conversation]{
+		{Verb: "HELO", In: session.Any, Do: (*conversation).helo},
+		{Verb: "EHLO", In: session.Any, Do: (*conversation).ehlo},
+	}
+	if lmtp {
+		hello = []session.Command[*conversation]{{Verb: "LHLO", In: session.Any, Do: (*conversation).ehlo}}
+	}
 	return &session.Dialect[*conversation]{
 		State: func(s *conversation) session.State { return s.state },
 		Greet: (*conversation).greet,
 		Reply: (*conversation).reply,
-		Commands: []session.Command[*conversation]{
-			{Verb: "HELO", In: session.Any, Do: (*conversation).helo},
-			{Verb: "EHLO", In: session.Any, Do: (*conversation).ehlo},
+		Commands: append(hello, []session.Command[*conversation]{
 			{Verb: "MAIL", In: stateIdle, Do: (*conversation).mail},
 			{Verb: "RCPT", In: stateMail | stateRcpt, Do: (*conversation).rcpt},
 			{Verb: "DATA", In: stateRcpt, Flags: session.NoArgs, Do: (*conversation).data},
+			{Verb: "BDAT", In: session.Any, Do: (*conversation).bdat},
 			{Verb: "RSET", In: session.Any, Flags: session.NoArgs, Do: (*conversation).rset},
 			{Verb: "NOOP", In: session.Any, Do: (*conversation).noop},
 			{Verb: "VRFY", In: session.Any, Do: (*conversation).vrfy},
@@ -102,7 +113,7 @@ func dialect() *session.Dialect[*conversation] {
 			{Verb: "STARTTLS", In: session.Any, Flags: session.NoArgs, Do: (*conversation).startTLS},
 			{Verb: "AUTH", In: stateIdle, Flags: session.Secret, Do: (*conversation).auth},
 			{Verb: "QUIT", In: session.Any, Flags: session.NoArgs, Do: (*conversation).quit},
-		},
+		}...),
 	}
 }
 
@@ -111,6 +122,7 @@ func (srv *Server) ServeConn(ctx context.Context, nc net.Conn) error {
 	c := wire.NewConn(nc)
 	c.SetTrace(srv.Trace)
 	s := &conversation{srv: srv, c: c, state: stateNew, peer: peerOf(nc)}
+	s.peer.LMTP = srv.LMTP
 	s.guard = session.Guard{Throttle: srv.Throttle, Addr: s.peer.Addr}
 	defer s.abort()
 	if srv.Implicit {
@@ -121,7 +133,7 @@ func (srv *Server) ServeConn(ctx context.Context, nc net.Conn) error {
 		}
 		s.peer.TLS = c.TLS()
 	}
-	return session.Run(ctx, dialect(), s, c, session.Limits{
+	return session.Run(ctx, dialect(srv.LMTP), s, c, session.Limits{
 		Command:  cmp.Or(srv.Timeout, DefaultTimeout),
 		Mistakes: cmp.Or(srv.Mistakes, DefaultMistakes),
 	})
@@ -148,25 +160,34 @@ func (srv *Server) now() time.Time {
 
 // reply is the dialect's: what the loop has to say about a command.
 func (s *conversation) reply(_, _ string, err error) error {
-	r := s.said
+	replies := s.said
 	s.said = nil
 	switch {
 	case err != nil:
-		r = replyTo(err)
-	case r == nil:
-		r = ok(0, 0, "Ok")
+		replies = []*Reply{replyTo(err)}
+	case replies == nil:
+		replies = []*Reply{ok(0, 0, "Ok")}
 	}
-	return r.write(s.c)
+	for _, r := range replies {
+		if err := r.write(s.c); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // say sets what the loop answers if the handler succeeds.
 func (s *conversation) say(r *Reply) error {
-	s.said = r
+	s.said = []*Reply{r}
 	return nil
 }
 
 func (s *conversation) greet(context.Context) error {
-	return reply(220, mail.Status{}, "%s ESMTP mailx", s.srv.Hostname).write(s.c)
+	protocol := "ESMTP"
+	if s.srv.LMTP {
+		protocol = "LMTP"
+	}
+	return reply(220, mail.Status{}, "%s %s mailx", s.srv.Hostname, protocol).write(s.c)
 }
 
 func (s *conversation) quit(context.Context, *wire.Args) error {
@@ -184,7 +205,7 @@ func (s *conversation) abort() {
 }
 
 func (s *conversation) endTransaction() {
-	s.tx, s.env, s.args = nil, nil, nil
+	s.tx, s.env, s.args, s.chunks = nil, nil, nil, nil
 	if s.state != stateNew {
 		s.state = stateIdle
 	}
@@ -210,8 +231,12 @@ func (s *conversation) expn(context.Context, *wire.Args) error {
 }
 
 func (s *conversation) help(context.Context, *wire.Args) error {
+	hello := "HELO EHLO"
+	if s.srv.LMTP {
+		hello = "LHLO"
+	}
 	return s.say(&Reply{Code: 214, Status: mail.Status{Class: 2}, Lines: []string{
-		"HELO EHLO MAIL RCPT DATA RSET NOOP VRFY HELP STARTTLS AUTH QUIT",
+		hello + " MAIL RCPT DATA BDAT RSET NOOP VRFY HELP STARTTLS AUTH QUIT",
 		"RFC 5321",
 	}})
 }

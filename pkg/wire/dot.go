@@ -45,48 +45,57 @@ const (
 //
 // After the last octet Read returns io.EOF, or the *mail.Error that is the first thing wrong with the text. After such a
 // fault no more text is given, but the block is read to its end, so that the dialog stays in step.
-type DotReader struct {
+type DotReader struct{ text }
+
+// text is what DotReader and ChunkReader share: lines and their ends, the limits, and the first thing that is wrong.
+type text struct {
 	c     *Conn
 	opt   DotOptions
-	state dotState
-	text  int   // octets of the current line so far
+	state textState
+	line  int   // octets of the current line so far
 	size  int64 // octets on the wire so far, unstuffed
 	fault error
 	waste int64 // octets read since the fault
-	end   error // set once the block is over
+	end   error // set once the text is over
 }
 
-// maxWaste is how much of a faulty block is read to stay in step with the peer, in octets; then it is given up.
+// maxWaste is how much of a faulty text is read to stay in step with the peer, in octets; then it is given up.
 const maxWaste = 256 << 20
 
-type dotState uint8
+type textState uint8
 
 const (
-	atStart   dotState = iota // after CRLF or at the beginning of the block
-	inText                    // anywhere else in a line
-	afterCR                   // a CR that may become a line end
-	afterLF                   // after a bare line end: like inText, but a dot is suspicious
-	afterDot                  // "." at the start of a line
-	afterDotC                 // ".\r" at the start of a line
+	atStart   textState = iota // after CRLF or at the beginning of the text
+	inText                     // anywhere else in a line
+	afterCR                    // a CR that may become a line end
+	afterLF                    // after a bare line end: like inText, but a dot is suspicious
+	afterDot                   // "." at the start of a line
+	afterDotC                  // ".\r" at the start of a line
 )
 
 // DotReader starts reading a block. It must be read to its end (see Drain) before the next line.
 func (c *Conn) DotReader(o DotOptions) *DotReader {
+	return &DotReader{newText(c, o)}
+}
+
+func newText(c *Conn, o DotOptions) text {
 	if o.MaxText == 0 {
 		o.MaxText = DefaultMaxText
 	}
 	c.widen()
-	return &DotReader{c: c, opt: o}
+	return text{c: c, opt: o}
 }
 
 // Size is the number of octets of text so far as they stood on the wire: each line end counts two.
-func (d *DotReader) Size() int64 { return d.size }
+func (t *text) Size() int64 { return t.size }
 
 // Drain reads what is left of the block and gives its verdict: nil, a *mail.Error, or the connection's error.
-func (d *DotReader) Drain() error {
+func (d *DotReader) Drain() error { return drain(d) }
+
+func drain(r io.Reader) error {
 	var sink [4096]byte
 	for {
-		switch _, err := d.Read(sink[:]); {
+		switch _, err := r.Read(sink[:]); {
 		case err == io.EOF:
 			return nil
 		case err != nil:
@@ -111,12 +120,7 @@ func (d *DotReader) Read(p []byte) (n int, err error) {
 		}
 		before := d.c.r
 		n += d.step(p[n:])
-		if d.fault != nil {
-			if d.waste += int64(d.c.r - before); d.waste > maxWaste && d.end == nil {
-				d.c.rerr = ErrEndless
-				return 0, d.broken(ErrEndless)
-			}
-		}
+		d.read(d.c.r - before)
 	}
 	if n == 0 {
 		return 0, d.end
@@ -124,11 +128,22 @@ func (d *DotReader) Read(p []byte) (n int, err error) {
 	return n, nil
 }
 
-func (d *DotReader) broken(err error) error {
+// read is told how many octets of input were consumed, and gives up a peer that goes on for ever after a fault.
+func (t *text) read(octets int) {
+	if t.fault == nil {
+		return
+	}
+	if t.waste += int64(octets); t.waste > maxWaste && t.end == nil {
+		t.c.rerr = ErrEndless
+		t.broken(ErrEndless)
+	}
+}
+
+func (t *text) broken(err error) error {
 	if err == io.EOF {
 		err = io.ErrUnexpectedEOF
 	}
-	d.end = err
+	t.end = err
 	return err
 }
 
@@ -181,23 +196,27 @@ func (d *DotReader) stepDotCR(next byte, p []byte) int {
 }
 
 // stepCR decides about a CR: with LF it is a line end, else a bare CR.
-func (d *DotReader) stepCR(next byte, p []byte) int {
+func (t *text) stepCR(next byte, p []byte) int {
 	if next == '\n' {
-		d.c.r++
-		d.state = atStart
-		return d.endLine(p)
+		t.c.r++
+		t.state = atStart
+		return t.endLine(p)
 	}
-	if d.opt.Bare == RefuseBare {
-		d.fail(ErrBareInText)
-	}
-	d.state = afterLF
-	return d.endLine(p)
+	t.state = afterLF
+	return t.bareCR(p)
 }
 
-func (d *DotReader) endLine(p []byte) int {
-	d.text, d.size = 0, d.size+2
-	d.check()
-	if d.fault != nil {
+func (t *text) bareCR(p []byte) int {
+	if t.opt.Bare == RefuseBare {
+		t.fail(ErrBareInText)
+	}
+	return t.endLine(p)
+}
+
+func (t *text) endLine(p []byte) int {
+	t.line, t.size = 0, t.size+2
+	t.check()
+	if t.fault != nil {
 		return 0
 	}
 	p[0] = '\n'
@@ -205,7 +224,7 @@ func (d *DotReader) endLine(p []byte) int {
 }
 
 // stepText copies text up to the next CR or LF, and the line end too when it is whole.
-func (d *DotReader) stepText(in, p []byte) int {
+func (t *text) stepText(in, p []byte) int {
 	in = in[:min(len(in), len(p))]
 	i := bytes.IndexByte(in, '\n')
 	if i < 0 {
@@ -215,55 +234,55 @@ func (d *DotReader) stepText(in, p []byte) int {
 	if cr < 0 {
 		cr = i
 	}
-	n := d.give(p, in[:cr])
-	d.c.r += cr
+	n := t.give(p, in[:cr])
+	t.c.r += cr
 	switch {
 	case cr == len(in):
 		return n
 	case in[cr] == '\n':
-		return n + d.bareLF(p[n:])
+		return n + t.bareLF(p[n:])
 	case cr+1 < len(in) && in[cr+1] == '\n':
-		d.c.r += 2
-		d.state = atStart
-		return n + d.endLine(p[n:])
+		t.c.r += 2
+		t.state = atStart
+		return n + t.endLine(p[n:])
 	}
-	d.c.r++
-	d.state = afterCR
+	t.c.r++
+	t.state = afterCR
 	return n
 }
 
-func (d *DotReader) bareLF(p []byte) int {
-	d.c.r++
-	d.state = afterLF
-	if d.opt.Bare == RefuseBare {
-		d.fail(ErrBareInText)
+func (t *text) bareLF(p []byte) int {
+	t.c.r++
+	t.state = afterLF
+	if t.opt.Bare == RefuseBare {
+		t.fail(ErrBareInText)
 	}
-	return d.endLine(p)
+	return t.endLine(p)
 }
 
-func (d *DotReader) give(p, text []byte) int {
-	d.text += len(text)
-	d.size += int64(len(text))
-	if d.opt.MaxText > 0 && d.text+2 > d.opt.MaxText {
-		d.fail(ErrTextTooLong)
+func (t *text) give(p, octets []byte) int {
+	t.line += len(octets)
+	t.size += int64(len(octets))
+	if t.opt.MaxText > 0 && t.line+2 > t.opt.MaxText {
+		t.fail(ErrTextTooLong)
 	}
-	d.check()
-	if d.fault != nil {
+	t.check()
+	if t.fault != nil {
 		return 0
 	}
-	return copy(p, text)
+	return copy(p, octets)
 }
 
-func (d *DotReader) check() {
-	if d.opt.MaxSize > 0 && d.size > d.opt.MaxSize {
-		d.fail(ErrTooBig)
+func (t *text) check() {
+	if t.opt.MaxSize > 0 && t.size > t.opt.MaxSize {
+		t.fail(ErrTooBig)
 	}
 }
 
 // fail remembers the first fault; smuggling outranks the others, because it is what an admin wants to read in the log.
-func (d *DotReader) fail(err error) {
-	if d.fault == nil || err == ErrSmuggledText {
-		d.fault = err
+func (t *text) fail(err error) {
+	if t.fault == nil || err == ErrSmuggledText {
+		t.fault = err
 	}
 }
 
