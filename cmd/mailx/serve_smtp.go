@@ -60,7 +60,7 @@ func (s *system) smtpServer(implicitTLS, stays bool) (*smtp.Server, error) {
 	cfg := s.cfg.SMTP
 	return &smtp.Server{
 		Hostname:     s.cfg.Hostname,
-		Backend:      intake,
+		Backend:      submissions{intake, s, intake.MayRelay},
 		TLS:          cert,
 		Implicit:     implicitTLS,
 		Auth:         s.verifier(stays),

@@ -193,6 +193,22 @@ func (o *openQueue) get(s *system) (q *queue.Queue, err error) {
 	return o.q, err
 }
 
+// enqueuer starts messages in the queue, which it opens when the first one comes: a server for local mail never needs it.
+func (s *system) enqueuer() func(*mail.Envelope) (delivery.Spooled, error) {
+	var open openQueue
+	return func(env *mail.Envelope) (delivery.Spooled, error) {
+		q, err := open.get(s)
+		if err != nil {
+			return nil, err
+		}
+		entry, err := q.Enqueue(env)
+		if err != nil {
+			return nil, err // not a nil entry in an interface that is not nil
+		}
+		return entry, nil
+	}
+}
+
 // queue opens the queue, and makes it if it is not there.
 func (s *system) queue() (*queue.Queue, error) {
 	return queue.Create(s.fs, s.cfg.QueueDir, queue.Options{
@@ -217,23 +233,13 @@ func (s *system) intake() (*delivery.Intake, error) {
 	if err != nil {
 		return nil, err
 	}
-	var open openQueue // a server for local mail never needs one
 	return &delivery.Intake{
-		Router: router,
-		Open:   s.mailbox,
-		Log:    s.log,
-		Enqueue: func(env *mail.Envelope) (delivery.Spooled, error) {
-			q, err := open.get(s)
-			if err != nil {
-				return nil, err
-			}
-			entry, err := q.Enqueue(env)
-			if err != nil {
-				return nil, err // not a nil entry in an interface that is not nil
-			}
-			return entry, nil
-		},
-		MayRelay: func(p *smtp.Peer) bool { return p.User != "" || s.isRelayClient(p) },
+		Router:    router,
+		Open:      s.mailbox,
+		Log:       s.log,
+		Enqueue:   s.enqueuer(),
+		AnySender: s.cfg.SMTP.AnySender,
+		MayRelay:  func(p *smtp.Peer) bool { return p.User != "" || s.isRelayClient(p) },
 	}, nil
 }
 

@@ -33,7 +33,7 @@ func testSystem(t *testing.T) *system {
 // take sends a message through the intake as a session would.
 func take(t *testing.T, b smtp.Backend, to ...string) error {
 	t.Helper()
-	tx, err := b.Mail(t.Context(), &smtp.Peer{User: "bob"}, &mail.Envelope{ID: "X", Sender: mail.Address{Local: "a", Domain: "b.example"}})
+	tx, err := b.Mail(t.Context(), &smtp.Peer{User: "bob"}, &mail.Envelope{ID: "X", Sender: mail.Address{Local: "bob", Domain: "here.example"}})
 	if err != nil {
 		return err
 	}

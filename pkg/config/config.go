@@ -59,6 +59,7 @@ type SMTP struct {
 	MaxBadCommands    int
 	RelayNetworks     []netip.Prefix // clients that may relay without AUTH
 	AuthRequired      bool
+	AnySender         bool // authenticated users may use senders that are not theirs
 	AllowInsecureAuth bool // AUTH without TLS, on loopback only
 }
 

@@ -89,6 +89,7 @@ func (s *SMTP) keys() []Key {
 			count(&s.MaxBadCommands),
 		newKey("smtp.relay_networks", "", "networks whose clients may relay without AUTH").networks(&s.RelayNetworks),
 		newKey("smtp.auth_required", "false", "no mail without AUTH").yesNo(&s.AuthRequired),
+		newKey("smtp.any_sender", "false", "authenticated users may use senders that are not theirs").yesNo(&s.AnySender),
 		newKey("smtp.allow_insecure_auth", "false", "AUTH without TLS, on loopback only").
 			yesNo(&s.AllowInsecureAuth),
 	}

@@ -29,6 +29,8 @@ type Intake struct {
 	Open func(path string) (*maildir.Dir, error)
 	// Enqueue starts a message in the queue; nil: nothing is taken for other hosts.
 	Enqueue func(env *mail.Envelope) (Spooled, error)
+	// AnySender lets those who have authenticated use every sender; else it has to be one whose mail they get.
+	AnySender bool
 	// MayRelay says who may send to other hosts; nil: those who have authenticated.
 	MayRelay func(p *smtp.Peer) bool
 	Log      *maillog.Logger // nil: no log
@@ -37,16 +39,49 @@ type Intake struct {
 var (
 	_ smtp.Backend = (*Intake)(nil)
 	_ smtp.EachTx  = (*intakeTx)(nil)
+	_ smtp.Refuser = (*intakeTx)(nil)
 )
 
 var (
 	errRelay   = mail.Permanentf(7, 1, "Relaying denied")
+	errSender  = mail.Permanentf(7, 1, "Sender address is not yours")
 	errNoQueue = mail.Permanentf(7, 1, "Mail for other hosts is not taken here")
 )
 
 // Mail opens a transaction.
 func (in *Intake) Mail(_ context.Context, p *smtp.Peer, env *mail.Envelope) (smtp.Tx, error) {
-	return &intakeTx{in: in, peer: *p, env: env}, nil
+	tx := &intakeTx{in: in, peer: *p, env: env}
+	if err := in.mayUse(p, env.Sender); err != nil {
+		tx.log(&maillog.Event{Kind: maillog.Rejected, Status: mail.StatusOf(err).String(), Err: err})
+		return nil, err
+	}
+	return tx, nil
+}
+
+// mayUse decides about the sender of somebody who has authenticated: an address whose mail goes to that user, or the null one
+// of notices.
+func (in *Intake) mayUse(p *smtp.Peer, sender mail.Address) error {
+	if p.User == "" || in.AnySender || sender.IsNull() {
+		return nil
+	}
+	if !in.Router.IsLocal(sender.Domain) {
+		return errSender
+	}
+	d, err := in.Router.Route(sender)
+	if err != nil && mail.StatusOf(err).IsTemporary() {
+		return err
+	}
+	for _, t := range d.Targets {
+		if t.Kind == Mailbox && t.User == p.User {
+			return nil
+		}
+	}
+	return errSender
+}
+
+// Refuse notes that the message was refused before it was complete.
+func (tx *intakeTx) Refuse(err error) {
+	tx.log(&maillog.Event{Kind: maillog.Rejected, Status: mail.StatusOf(err).String(), Size: tx.size, Err: err})
 }
 
 // intakeTx is one message on its way in.

@@ -47,7 +47,7 @@ func (e *spooled) Commit() error {
 func testIntake(t testing.TB) (*Intake, *spool, vfs.FS) {
 	local, fsys := testLocal(t, testRouter(t))
 	s := &spool{}
-	return &Intake{Router: local.Router, Open: local.Open, Enqueue: s.enqueue}, s, fsys
+	return &Intake{Router: local.Router, Open: local.Open, Enqueue: s.enqueue, AnySender: true}, s, fsys
 }
 
 // hand sends one message through an intake; the recipients' errors come as "550"-like statuses, "" for taken ones.
@@ -281,5 +281,37 @@ func TestIntakeRefusesWhole(t *testing.T) {
 	}
 	if got := messages(t, fsys, "bob"); len(got) != 0 {
 		t.Errorf("bob has %q", got)
+	}
+}
+
+// Who has authenticated may use the addresses whose mail is his, and no others.
+func TestIntakeOwnSenders(t *testing.T) {
+	in, _, _ := testIntake(t)
+	in.AnySender = false
+	for sender, want := range map[string]string{
+		"alice@here.example":      "2.0.0",
+		"Alice+news@here.example": "2.0.0",
+		"root@here.example":       "2.0.0", // an alias of alice
+		"both@here.example":       "2.0.0",
+		"alice":                   "2.0.0",
+		"bob@here.example":        "5.7.1",
+		"nobody@here.example":     "5.7.1",
+		"alice@far.example":       "5.7.1",
+		"forward@here.example":    "5.7.1",
+	} {
+		_, err := in.Mail(context.Background(), user, &mail.Envelope{Sender: address(t, sender)})
+		if got := mail.StatusOf(err).String(); got != want {
+			t.Errorf("alice as %s: %s, want %s", sender, got, want)
+		}
+		if _, err := in.Mail(context.Background(), stranger, &mail.Envelope{Sender: address(t, sender)}); err != nil {
+			t.Errorf("a stranger as %s: %v", sender, err)
+		}
+	}
+	if _, err := in.Mail(context.Background(), user, &mail.Envelope{}); err != nil {
+		t.Errorf("the null sender: %v", err)
+	}
+	in.AnySender = true
+	if _, err := in.Mail(context.Background(), user, &mail.Envelope{Sender: address(t, "x@far.example")}); err != nil {
+		t.Errorf("any sender: %v", err)
 	}
 }

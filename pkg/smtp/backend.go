@@ -38,3 +38,10 @@ type Tx interface {
 	// Abort drops everything. It does nothing after Commit.
 	Abort() error
 }
+
+// Refuser is a Tx that wants to know of messages that the server itself refused: a bare CR or LF, a size, a loop, a lost
+// connection, or an error of Write. Abort follows.
+type Refuser interface {
+	Tx
+	Refuse(err error)
+}

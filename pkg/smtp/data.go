@@ -65,6 +65,9 @@ func pour(in *message.Intake, body text) error {
 // commit ends the transaction after its data, of which err is the verdict, and answers.
 func (s *conversation) commit(err error) error {
 	defer s.abort()
+	if r, wants := s.tx.(Refuser); wants && err != nil {
+		r.Refuse(err)
+	}
 	if err == nil && s.srv.LMTP {
 		return s.commitEach()
 	}
@@ -74,6 +77,7 @@ func (s *conversation) commit(err error) error {
 	if err != nil {
 		return s.sayEach(err)
 	}
+	s.strangers = 0
 	id := s.env.ID
 	s.tx = nil
 	return s.say(accepted(id))

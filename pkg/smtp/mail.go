@@ -1,6 +1,7 @@
 package smtp
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 
@@ -75,9 +76,20 @@ func (s *conversation) rcpt(ctx context.Context, a *wire.Args) error {
 		return errNeedsUTF8
 	}
 	if err := s.tx.Rcpt(ctx, r); err != nil {
-		return err
+		return s.countStranger(err)
 	}
 	s.env.Rcpts = append(s.env.Rcpts, r)
 	s.state = stateRcpt
 	return s.say(ok(1, 5, "Recipient ok"))
+}
+
+// countStranger sends a peer away that tries out names; a message that is taken forgives.
+func (s *conversation) countStranger(err error) error {
+	if st := mail.StatusOf(err); st.IsPermanent() && st.Subject == 1 {
+		s.strangers++
+	}
+	if s.strangers > cmp.Or(s.srv.Mistakes, DefaultMistakes) {
+		return &session.ClosingError{Err: session.ErrMistakes}
+	}
+	return err
 }

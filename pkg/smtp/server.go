@@ -74,17 +74,18 @@ const (
 
 // conversation is one connection's side of the server; commands are its methods.
 type conversation struct {
-	srv      *Server
-	c        *wire.Conn
-	peer     Peer
-	state    session.State
-	said     []*Reply // what a handler that succeeds has to say
-	tx       Tx
-	env      *mail.Envelope
-	args     *MailArgs
-	chunks   *chunked // nil: no BDAT yet
-	messages int
-	guard    session.Guard
+	srv       *Server
+	c         *wire.Conn
+	peer      Peer
+	state     session.State
+	said      []*Reply // what a handler that succeeds has to say
+	tx        Tx
+	env       *mail.Envelope
+	args      *MailArgs
+	chunks    *chunked // nil: no BDAT yet
+	messages  int
+	guard     session.Guard
+	strangers int // recipients refused since the last message taken
 }
 
 // dialect is the command table. LMTP has one greeting of its own in place of both of SMTP's (RFC 2033 §4.1).
