@@ -53,5 +53,6 @@ func (s *system) localSMTP() *smtp.Server {
 		MaxMessages: maxPipeMessages, Timeout: cfg.Timeout, DataTimeout: cfg.DataTimeout}
 }
 
-// maxPipeMessages is for a program that sends a newsletter over one session.
+// maxPipeMessages is for peers that are trusted with a session of any length: a program that sends a newsletter, a mail server
+// that keeps its LMTP connection.
 const maxPipeMessages = 1 << 30

@@ -42,7 +42,7 @@ func (e *env) serveLMTP(c *cli.Context) error {
 	intake.MayRelay = func(*smtp.Peer) bool { return false }
 	cfg := sys.cfg.SMTP
 	srv := &smtp.Server{Hostname: sys.cfg.Hostname, Backend: intake, LMTP: true, MaxSize: cfg.MaxSize, MaxRcpts: cfg.MaxRcpts,
-		MaxMessages: cfg.MaxMessages, Mistakes: cfg.MaxBadCommands, Timeout: cfg.Timeout, DataTimeout: cfg.DataTimeout,
+		MaxMessages: maxPipeMessages, Mistakes: cfg.MaxBadCommands, Timeout: cfg.Timeout, DataTimeout: cfg.DataTimeout,
 		Trace: e.tracer(c.Bool("trace"), true)}
 	return e.serve(c, service{listen: c.StringSlice("listen"), serveConn: srv.ServeConn, refuse: srv.Refuse, maxConns: cfg.MaxConnections})
 }

@@ -83,8 +83,12 @@ func (s *conversation) rcpt(ctx context.Context, a *wire.Args) error {
 	return s.say(ok(1, 5, "Recipient ok"))
 }
 
-// countStranger sends a peer away that tries out names; a message that is taken forgives.
+// countStranger sends a peer away that tries out names; a message that is taken forgives. The peer of LMTP is a mail server
+// of ours, which has to hear of every name.
 func (s *conversation) countStranger(err error) error {
+	if s.srv.LMTP {
+		return err
+	}
 	if st := mail.StatusOf(err); st.IsPermanent() && st.Subject == 1 {
 		s.strangers++
 	}
