@@ -42,8 +42,11 @@ func (e *env) manPage(words []string) error {
 	if !ok {
 		return usagef("no manual page for %q; there are %s", name, strings.Join(man.Names(), ", "))
 	}
-	if viewer := findMan(); e.stdoutIsTerminal() && viewer != nil {
-		return e.pipeTo(viewer, page)
+	if e.stdoutIsTerminal() {
+		if viewer := findMan(); viewer != nil {
+			return e.pipeTo(viewer, page)
+		}
+		e.note("neither man nor mandoc is installed: this is the source of the page")
 	}
 	_, err := e.stdout.Write(page)
 	return err
