@@ -81,6 +81,9 @@ func (d *dialog) append(ctx context.Context, _ *wire.Args) error {
 	if err != nil {
 		return err
 	}
+	if uids[0] == 0 { // somebody removed it at once
+		return d.say("", "APPEND completed")
+	}
 	return d.say(fmt.Sprintf("APPENDUID %d %d", box.UIDValidity(), uids[0]), "APPEND completed")
 }
 

@@ -377,7 +377,8 @@ func TestTenAtOnce(t *testing.T) {
 					io.WriteString(in, text)
 					var uids []uint32
 					uids, err = b.Adopt(ctx, in)
-					if err == nil && (len(uids) != 1 || b.Find(uids[0]) == nil) {
+					// 0: the third one saw the message, and removed it, before this one could ask for its UID.
+					if err == nil && (len(uids) != 1 || uids[0] != 0 && b.Find(uids[0]) == nil) {
 						t.Errorf("%d: UIDs %v", who, uids)
 					}
 				}
