@@ -52,6 +52,7 @@ func (e *env) fetch(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	sys.logTroubleOnly()
 	jobs, err := fetchJobs(c, sys.cfg)
 	if err != nil {
 		return err

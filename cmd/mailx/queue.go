@@ -69,6 +69,7 @@ func (e *env) openQueue() (*system, *queue.Queue, error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	sys.logTroubleOnly()
 	q, err := sys.queue()
 	return sys, q, err
 }

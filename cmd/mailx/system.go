@@ -55,6 +55,15 @@ func (e *env) logger(cfg *config.Config) *maillog.Logger {
 	return maillog.New(e.stderr, maillog.Options{JSON: cfg.Log.Format == "json", Level: level, Priority: maillog.IsJournal(os.Getenv("JOURNAL_STREAM"), e.stderr)})
 }
 
+// logTroubleOnly is for what cron runs: a line about each message that went well would be a mail about it. A log.level that
+// somebody has set stands.
+func (s *system) logTroubleOnly() {
+	if !s.cfg.IsSet("log.level") {
+		s.cfg.Log.Level = "warn"
+		s.log = s.env.logger(s.cfg)
+	}
+}
+
 // rememberLogins is how long a right password is taken again without hashing it.
 const rememberLogins = 5 * time.Minute
 
