@@ -31,14 +31,22 @@ func (b submissions) Mail(ctx context.Context, p *smtp.Peer, env *mail.Envelope)
 	if err != nil {
 		return nil, err
 	}
-	missing, err := b.missing(&whole)
-	if err != nil {
-		return nil, err
-	}
 	s := &submitted{Tx: tx}
 	s.in.Reset(tx, nil)
-	s.in.DropBcc, s.in.Missing = true, missingOf(missing)
+	s.in.DropBcc, s.in.Missing = true, func(in *message.Intake) []byte { return b.complete(in, &whole) }
 	return s, nil
+}
+
+// complete gives the fields that a header lacks; most lack none.
+func (b submissions) complete(in *message.Intake, env *mail.Envelope) []byte {
+	if in.HasFrom && in.HasDate && in.HasMessageID {
+		return nil
+	}
+	fields, err := b.missing(env)
+	if err != nil { // an address that can't stand in a header: the message goes as it is
+		return nil
+	}
+	return missingOf(fields)(in)
 }
 
 // missing gives From, Date and Message-ID for a message of a sender.
