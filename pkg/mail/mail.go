@@ -66,7 +66,21 @@ type Envelope struct {
 	Ret     Ret
 	EnvID   string // ENVID, xtext decoded
 	Arrived time.Time
+
+	RequireTLS bool      // every hop has to be verified TLS (RFC 8689)
+	HoldUntil  time.Time // not to be delivered before (RFC 4865); zero: at once
+	By         DeliverBy
 }
+
+// DeliverBy is the time by which a message is to be delivered (RFC 2852). The zero value asks for nothing.
+type DeliverBy struct {
+	At     time.Time // when Mode takes effect; zero: no limit
+	Notify bool      // by-mode "N": then tell the sender and go on; else "R": then return the message
+	Trace  bool      // tell the sender of each relay, too
+}
+
+// IsSet reports that the sender asked for a time.
+func (d DeliverBy) IsSet() bool { return !d.At.IsZero() }
 
 // Result is what became of one recipient of one attempt.
 type Result struct {
