@@ -196,12 +196,12 @@ func (w *Delivery) Commit() error {
 		w.err = fmt.Errorf("bad flags %q", w.flags)
 	}
 	w.flush()
+	w.release() // others write while we wait for the disk
 	w.name += ",S=" + strconv.FormatInt(w.size, 10) + ",W=" + strconv.FormatInt(w.wire, 10)
 	if err := w.finishFile(); err != nil {
 		w.Abort()
 		return err
 	}
-	w.release()
 	w.done = true
 	if err := w.publish(); err != nil {
 		w.retract()
@@ -347,6 +347,8 @@ func (w *Delivery) Abort() error {
 }
 
 func (w *Delivery) release() {
-	buffers.Put(w.buf)
-	w.buf = nil
+	if w.buf != nil {
+		buffers.Put(w.buf)
+		w.buf = nil
+	}
 }

@@ -22,7 +22,6 @@ func (c *Conn) ChunkReader(o DotOptions) *ChunkReader { return &ChunkReader{text
 // Next goes on with the next chunk, of so many octets on the wire. The one before must have been read to its end.
 func (k *ChunkReader) Next(octets int64, isLast bool) {
 	k.left, k.last = octets, isLast
-	k.c.widen()
 }
 
 // Refuse gives up the text: no more of it is given, and every chunk ends with err, unless something was wrong with it before.
@@ -41,7 +40,7 @@ func (k *ChunkReader) Read(p []byte) (n int, err error) {
 			if n > 0 {
 				return n, nil
 			}
-			if err := k.c.fill(); err != nil {
+			if err := k.c.fillText(); err != nil {
 				return 0, k.broken(err)
 			}
 		}

@@ -59,6 +59,7 @@ type Conn struct {
 	nc      net.Conn
 	buf     []byte // what was received and not read yet is buf[r:w]
 	r, w    int
+	full    bool  // the last read filled buf
 	rerr    error // of the connection, sticks
 	out     []byte
 	werr    error // of the connection, sticks
@@ -148,6 +149,7 @@ func (c *Conn) fill() error {
 	}
 	n, err := c.nc.Read(c.buf[c.w:])
 	c.w += n
+	c.full = c.w == len(c.buf)
 	if n > 0 {
 		return nil
 	}
@@ -175,14 +177,13 @@ func (c *Conn) room(max int) bool {
 	return true
 }
 
-// widen prepares for the octets of a message.
-func (c *Conn) widen() {
-	if len(c.buf) >= largeBuffer {
-		return
+// fillText is fill for the octets of a message, with everything consumed before. The buffer grows when the peer has just
+// filled it, so large messages get a large one and a thousand small ones don't.
+func (c *Conn) fillText() error {
+	if c.full && len(c.buf) < largeBuffer {
+		c.buf = make([]byte, min(4*len(c.buf), largeBuffer))
 	}
-	b := make([]byte, largeBuffer)
-	c.w = copy(b, c.buf[c.r:c.w])
-	c.r, c.buf = 0, b
+	return c.fill()
 }
 
 // ReadLine gives the next line without its CRLF. io.EOF means that the peer closed between lines,
@@ -250,9 +251,6 @@ func (c *Conn) drainLine() error {
 
 // Literal reads the next n octets as they are (RFC 9051 §4.3, RFC 3030 §2). They must be read to the end before the next line.
 func (c *Conn) Literal(n int64) io.Reader {
-	if n > smallBuffer {
-		c.widen()
-	}
 	return &literal{c, n}
 }
 
@@ -266,7 +264,7 @@ func (l *literal) Read(p []byte) (int, error) {
 		return 0, io.EOF
 	}
 	if !l.c.Pending() {
-		if err := l.c.fill(); err != nil {
+		if err := l.c.fillText(); err != nil {
 			if err == io.EOF {
 				err = io.ErrUnexpectedEOF
 			}

@@ -82,7 +82,6 @@ func newText(c *Conn, o DotOptions) text {
 	if o.MaxText == 0 {
 		o.MaxText = DefaultMaxText
 	}
-	c.widen()
 	return text{c: c, opt: o}
 }
 
@@ -114,7 +113,7 @@ func (d *DotReader) Read(p []byte) (n int, err error) {
 			if n > 0 {
 				return n, nil
 			}
-			if err := d.c.fill(); err != nil {
+			if err := d.c.fillText(); err != nil {
 				return 0, d.broken(err)
 			}
 		}
