@@ -43,13 +43,33 @@ func (d *Dir) scan(list []Message, sub string) ([]Message, error) {
 		return nil, err
 	}
 	list = slices.Grow(list, len(names))
-	for _, name := range names {
-		if name[0] == '.' {
-			continue
+	for _, file := range below(sub, names) {
+		if file[len("new/")] != '.' {
+			list = append(list, newMessage(file))
 		}
-		list = append(list, newMessage(sub+"/"+name))
 	}
 	return list, nil
+}
+
+// below puts "new/" or "cur/" before each name. All of them share one string, as a hundred thousand would cost too much.
+func below(sub string, names []string) []string {
+	size := 0
+	for _, name := range names {
+		size += len(sub) + 1 + len(name)
+	}
+	var b strings.Builder
+	b.Grow(size)
+	for _, name := range names {
+		b.WriteString(sub)
+		b.WriteByte('/')
+		b.WriteString(name)
+	}
+	all, files := b.String(), make([]string, len(names))
+	for i, name := range names {
+		n := len(sub) + 1 + len(name)
+		files[i], all = all[:n], all[n:]
+	}
+	return files
 }
 
 // scanStable reads a directory once more if it changed while it was read: an entry that is renamed during that time may
@@ -75,22 +95,22 @@ func (d *Dir) scanStable(list []Message, sub string) ([]Message, error) {
 // sorted puts messages in order and drops all but the last sighting of each.
 func sorted(list []Message) []Message {
 	type key struct {
-		arrival
-		at int // index in list
+		rough uint64
+		at    int // index in list
 	}
 	keys := make([]key, len(list))
 	for i := range list {
-		keys[i] = key{arrivalOf(list[i].Base), i}
+		keys[i] = key{arrivalOf(list[i].Base).rough(), i}
 	}
 	slices.SortFunc(keys, func(a, b key) int {
-		if c := cmp.Or(cmp.Compare(a.sec, b.sec), cmp.Compare(a.usec, b.usec)); c != 0 {
-			return c
+		if a.rough != b.rough {
+			return cmp.Compare(a.rough, b.rough)
 		}
-		return cmp.Or(strings.Compare(list[a.at].Base, list[b.at].Base), cmp.Compare(a.at, b.at))
+		return cmp.Or(compareArrival(list[a.at].Base, list[b.at].Base), cmp.Compare(a.at, b.at))
 	})
 	messages := make([]Message, 0, len(list))
 	for i, k := range keys {
-		if i+1 < len(keys) && list[keys[i+1].at].Base == list[k.at].Base {
+		if i+1 < len(keys) && keys[i+1].rough == k.rough && list[keys[i+1].at].Base == list[k.at].Base {
 			continue
 		}
 		messages = append(messages, list[k.at])

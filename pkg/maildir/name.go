@@ -1,6 +1,7 @@
 package maildir
 
 import (
+	"cmp"
 	"crypto/rand"
 	"encoding/hex"
 	"fmt"
@@ -168,6 +169,22 @@ func arrivalOf(base string) arrival {
 		}
 	}
 	return arrival{sec: sec}
+}
+
+// rough is never in another order than the arrivals are, but different ones may share a value. It fits into one word, with which
+// sorting is fast.
+func (a arrival) rough() uint64 {
+	const bits = 20 // a million
+	return uint64(min(a.sec, 1<<(63-bits)-1))<<bits | uint64(min(a.usec, 1<<bits-1))
+}
+
+// compareArrival puts unique parts in the order of delivery.
+func compareArrival(base, other string) int {
+	a, b := arrivalOf(base), arrivalOf(other)
+	if c := cmp.Compare(a.sec, b.sec); c != 0 {
+		return c
+	}
+	return cmp.Or(cmp.Compare(a.usec, b.usec), strings.Compare(base, other))
 }
 
 func leadingNumber(s string) (n int64, rest string, ok bool) {
