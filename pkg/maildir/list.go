@@ -26,6 +26,12 @@ func newMessage(file string) Message {
 // the same for everybody. It opens no message and looks at none. A message that another program moves from new/ to
 // cur/ or marks meanwhile appears once.
 func (d *Dir) List() ([]Message, error) {
+	stamp := d.stamp()
+	if stamp != "" {
+		if list := d.recall(stamp); list != nil {
+			return list, nil
+		}
+	}
 	// First new/, then cur/: a message on its way is seen twice rather than not at all.
 	list, err := d.scan(nil, "new")
 	if err == nil {
@@ -34,7 +40,9 @@ func (d *Dir) List() ([]Message, error) {
 	if err != nil {
 		return nil, vfs.Classify(err)
 	}
-	return sorted(list), nil
+	list = sorted(list)
+	d.remember(list, stamp)
+	return list, nil
 }
 
 func (d *Dir) scan(list []Message, sub string) ([]Message, error) {

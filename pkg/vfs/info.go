@@ -2,6 +2,7 @@ package vfs
 
 import (
 	"io/fs"
+	"strconv"
 	"time"
 )
 
@@ -28,6 +29,16 @@ func SameFile(a, b fs.FileInfo) bool {
 	x, ok := a.(*info)
 	y, ok2 := b.(*info)
 	return ok && ok2 && x.dev == y.dev && x.ino == y.ino
+}
+
+// Stamp gives a word that is another one when the name leads to another file, or when that was modified in between, as far as
+// the clock of the file system tells moments apart.
+func Stamp(fi fs.FileInfo) string {
+	dev, ino := uint64(0), uint64(0)
+	if i, ok := fi.(*info); ok {
+		dev, ino = i.dev, i.ino
+	}
+	return strconv.FormatUint(dev, 16) + "." + strconv.FormatUint(ino, 16) + "." + strconv.FormatInt(fi.ModTime().UnixNano(), 16)
 }
 
 // AccessTime gives the time of the last read, as far as the file system keeps it; the modification time for a FileInfo
