@@ -222,22 +222,29 @@ func lineEndOf(line []byte) int64 {
 	return 0
 }
 
-// boundary looks for a delimiter line of any multipart that is open, innermost first.
+// boundary looks for a delimiter line of any multipart that is open.
 func (s *mimeScanner) boundary(line []byte) (stop, bool) {
-	if len(s.boundaries) == 0 || !bytes.HasPrefix(line, []byte("--")) {
-		return stop{}, false
+	level, final, ok := findBoundary(s.boundaries, line)
+	return stop{level: level, final: final}, ok
+}
+
+// findBoundary says which of the open multiparts, innermost first, a line delimits; final is the "--" behind the last part.
+// The boundaries have their leading "--".
+func findBoundary(open []string, line []byte) (level int, final, ok bool) {
+	if len(open) == 0 || !bytes.HasPrefix(line, []byte("--")) {
+		return 0, false, false
 	}
 	line = bytes.TrimRight(line, " \t\r\n")
-	for i := len(s.boundaries) - 1; i >= 0; i-- {
-		rest, ok := bytes.CutPrefix(line, []byte(s.boundaries[i]))
+	for i := len(open) - 1; i >= 0; i-- {
+		rest, ok := bytes.CutPrefix(line, []byte(open[i]))
 		if ok && len(rest) == 0 {
-			return stop{level: i}, true
+			return i, false, true
 		}
 		if ok && string(rest) == "--" {
-			return stop{level: i, final: true}, true
+			return i, true, true
 		}
 	}
-	return stop{}, false
+	return 0, false, false
 }
 
 // describe reads the MIME fields. What can't be read is text/plain (RFC 2045 §5.2).
