@@ -14,7 +14,8 @@ func newServeSMTP(e *env) *cli.Command {
 		Name:  "serve-smtp",
 		Usage: "receive mail by SMTP",
 		Description: "Mail for the users of this host goes into their Maildirs, mail of authenticated clients for\n" +
-			"others into the queue. 250 after the data means that the message is on disk.",
+			"others into the queue. 250 after the data means that the message is on disk. EHLO says what works:\n" +
+			"mailx man serve-smtp has the list of extensions.",
 		Flags: append(e.serveFlags("smtp"),
 			e.keyFlag("auth-required", "smtp.auth_required", "`YES` takes no mail without AUTH: a submission server"),
 			e.keyFlag("allow-insecure-auth", "smtp.allow_insecure_auth", "`YES` allows AUTH without TLS on loopback"),
@@ -70,6 +71,7 @@ func (s *system) smtpServer(implicitTLS, stays bool) (*smtp.Server, error) {
 		MaxSize:      cfg.MaxSize,
 		MaxRcpts:     cfg.MaxRcpts,
 		MaxMessages:  cfg.MaxMessages,
+		MaxHold:      cfg.MaxHold,
 		Mistakes:     cfg.MaxBadCommands,
 		Timeout:      cfg.Timeout,
 		DataTimeout:  cfg.DataTimeout,

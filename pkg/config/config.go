@@ -54,6 +54,7 @@ type SMTP struct {
 	MaxMessages       int      // messages of a connection without AUTH
 	Timeout           time.Duration
 	DataTimeout       time.Duration
+	MaxHold           time.Duration // FUTURERELEASE; 0: not offered
 	MaxConnections    int
 	MaxPerAddress     int // connections from one IP address
 	MaxBadCommands    int

@@ -80,6 +80,7 @@ func (s *SMTP) keys() []Key {
 		newKey("smtp.max_size", "50M", "largest message").size(&s.MaxSize),
 		newKey("smtp.max_rcpts", "1000", "recipients of a message").count(&s.MaxRcpts),
 		newKey("smtp.max_messages", "100", "messages of a connection without AUTH").count(&s.MaxMessages),
+		newKey("smtp.max_hold", "0s", "how long a message may wait for its release (FUTURERELEASE)").span(&s.MaxHold),
 		newKey("smtp.timeout", "300s", "wait for a command").span(&s.Timeout),
 		newKey("smtp.data_timeout", "600s", "wait for the whole message").span(&s.DataTimeout),
 		newKey("smtp.max_connections", "1000", "connections at once").count(&s.MaxConnections),

@@ -13,8 +13,33 @@ import (
 
 // chunked is a message that comes in chunks. One that has failed stays, to take the chunks that are on their way already.
 type chunked struct {
-	in   message.Intake
-	body *wire.ChunkReader
+	in     message.Intake
+	binary *message.Recoder // stands before in; nil: the message was not declared binary
+	body   chunks
+}
+
+// chunks is a message that is announced piece by piece.
+type chunks interface {
+	text
+	Next(octets int64, isLast bool)
+	Refuse(err error)
+}
+
+// Write takes octets of the message as body gives them.
+func (m *chunked) Write(p []byte) (int, error) {
+	if m.binary != nil {
+		return m.binary.Write(p)
+	}
+	return m.in.Write(p)
+}
+
+func (m *chunked) close() error {
+	if m.binary != nil {
+		if err := m.binary.Close(); err != nil {
+			return err
+		}
+	}
+	return m.in.Close()
 }
 
 // bdat is "BDAT" SP chunk-size [SP "LAST"] (RFC 3030 §2). The octets of the chunk are taken whatever the reply will be, because
@@ -48,7 +73,13 @@ func (s *conversation) bdat(_ context.Context, a *wire.Args) error {
 }
 
 func (s *conversation) startChunks() {
-	s.chunks = &chunked{body: s.c.ChunkReader(wire.DotOptions{MaxSize: s.maxSize(), Bare: s.srv.Bare})}
+	s.chunks = &chunked{}
+	if s.args != nil && s.args.Body == mail.BodyBinaryMIME {
+		s.chunks.binary = message.NewRecoder(&s.chunks.in)
+		s.chunks.body = &rawChunks{c: s.c, max: s.maxSize()}
+	} else {
+		s.chunks.body = s.c.ChunkReader(wire.DotOptions{MaxSize: s.maxSize(), Bare: s.srv.Bare})
+	}
 	if s.state == stateRcpt && s.tx != nil {
 		s.messages++
 		s.chunks.in.Reset(s.tx, s.received().Append(nil))
@@ -60,7 +91,7 @@ func (s *conversation) takeChunk() error {
 	if s.tx == nil { // refused before
 		return s.chunks.body.Drain()
 	}
-	err := pour(&s.chunks.in, s.chunks.body)
+	err := pour(s.chunks, &s.chunks.in, s.chunks.body)
 	if err != nil {
 		s.chunks.body.Refuse(err)
 	}
@@ -74,7 +105,7 @@ func (s *conversation) lastChunk(err error) error {
 		return err
 	}
 	if err == nil {
-		err = s.chunks.in.Close()
+		err = s.chunks.close()
 	}
 	return s.commit(err)
 }

@@ -3,6 +3,7 @@ package smtp
 import (
 	"strconv"
 	"strings"
+	"time"
 
 	"mailx/pkg/mail"
 )
@@ -17,8 +18,11 @@ func (m *MailArgs) String() string {
 	if m.Size > 0 {
 		b.WriteString(" SIZE=" + strconv.FormatInt(m.Size, 10))
 	}
-	if m.Body == mail.Body8BitMIME {
+	switch m.Body {
+	case mail.Body8BitMIME:
 		b.WriteString(" BODY=8BITMIME")
+	case mail.BodyBinaryMIME:
+		b.WriteString(" BODY=BINARYMIME")
 	}
 	if m.UTF8 {
 		b.WriteString(" SMTPUTF8")
@@ -35,7 +39,28 @@ func (m *MailArgs) String() string {
 	if m.Auth != "" {
 		b.WriteString(" AUTH=" + xtext(m.Auth))
 	}
+	if m.RequireTLS {
+		b.WriteString(" REQUIRETLS")
+	}
+	switch {
+	case m.HoldFor > 0:
+		b.WriteString(" HOLDFOR=" + strconv.FormatInt(m.HoldFor, 10))
+	case !m.HoldUntil.IsZero():
+		b.WriteString(" HOLDUNTIL=" + m.HoldUntil.UTC().Format(time.RFC3339Nano))
+	}
+	if m.By.Mode != 0 {
+		b.WriteString(" BY=" + m.By.String())
+	}
 	return b.String()
+}
+
+// String prints by-time ";" by-mode [by-trace].
+func (by By) String() string {
+	s := strconv.FormatInt(by.Seconds, 10) + ";" + string(rune(by.Mode))
+	if by.Trace {
+		s += "T"
+	}
+	return s
 }
 
 // formatRcpt prints the arguments of RCPT; fields with their zero value are left out.
@@ -45,9 +70,18 @@ func formatRcpt(r mail.Recipient) string {
 		s += " NOTIFY=" + FormatNotify(r.Notify)
 	}
 	if r.Orig != "" {
-		s += " ORCPT=" + xtext(r.Orig)
+		s += " ORCPT=" + formatOrig(r.Orig)
 	}
 	return s
+}
+
+// formatOrig prints an original recipient, "type;address", as parseOrig reads it.
+func formatOrig(s string) string {
+	kind, address, _ := strings.Cut(s, ";")
+	if strings.EqualFold(kind, utf8Type) {
+		return kind + ";" + escapeUTF8(address)
+	}
+	return kind + ";" + xtext(address)
 }
 
 // checkAddress refuses (5.1.3) an address that would not come out at the other end as it went in: control characters,
@@ -61,26 +95,16 @@ func checkAddress(a mail.Address) error {
 
 // sendableEnvID is the ENVID if RFC 3461 §4.4 lets it pass, else "".
 func sendableEnvID(s string) string {
-	if x := xtext(s); len(x) > maxEnvID || !isPlain(s) {
+	if x := xtext(s); len(x) > maxEnvID || !isPrintable(s) {
 		return ""
 	}
 	return s
 }
 
-// sendableOrig is the ORCPT if RFC 3461 §4.2 lets it pass, else "".
+// sendableOrig is the ORCPT if RFC 3461 §4.2 and RFC 6533 §3 let it pass, else "".
 func sendableOrig(s string) string {
-	if x := xtext(s); len(x) > maxParam || strings.IndexByte(s, ';') <= 0 || !isPlain(s) {
+	if _, ok := parseOrig(formatOrig(s)); !ok {
 		return ""
 	}
 	return s
-}
-
-// isPlain reports the absence of control characters.
-func isPlain(s string) bool {
-	for i := 0; i < len(s); i++ {
-		if s[i] < ' ' || s[i] == 0x7f {
-			return false
-		}
-	}
-	return true
 }

@@ -14,6 +14,9 @@ import (
 
 // data is "DATA" (RFC 5321 §4.1.1.4).
 func (s *conversation) data(context.Context, *wire.Args) error {
+	if s.args.Body == mail.BodyBinaryMIME {
+		return errBinaryData
+	}
 	if err := reply(354, mail.Status{}, "End data with <CRLF>.<CRLF>").write(s.c); err != nil {
 		return err
 	}
@@ -24,12 +27,15 @@ func (s *conversation) data(context.Context, *wire.Args) error {
 	s.c.Idle(cmp.Or(s.srv.DataTimeout, DefaultDataTimeout))
 	var in message.Intake
 	in.Reset(s.tx, s.received().Append(nil))
-	err := pour(&in, s.c.DotReader(wire.DotOptions{MaxSize: s.maxSize(), Bare: s.srv.Bare}))
+	err := pour(&in, &in, s.c.DotReader(wire.DotOptions{MaxSize: s.maxSize(), Bare: s.srv.Bare}))
 	if err == nil {
 		err = in.Close()
 	}
 	return s.commit(err)
 }
+
+// errBinaryData keeps the transaction: the client may go on with BDAT, or give up with RSET (RFC 3030 §3).
+var errBinaryData = mail.Permanentf(5, 1, "A BINARYMIME message comes by BDAT")
 
 // blocks are the buffers between the wire and the store.
 var blocks = sync.Pool{New: func() any { b := make([]byte, 32<<10); return &b }}
@@ -40,14 +46,14 @@ type text interface {
 	Drain() error
 }
 
-// pour puts the octets of body into a message. Whatever goes wrong, the body is read to its end first: the peer listens for
-// nothing before that.
-func pour(in *message.Intake, body text) error {
+// pour puts the octets of body into to, from where they come to the intake. Whatever goes wrong, the body is read to its end
+// first: the peer listens for nothing before that.
+func pour(to io.Writer, in *message.Intake, body text) error {
 	block := blocks.Get().(*[]byte)
 	defer blocks.Put(block)
 	for {
 		n, rerr := body.Read(*block)
-		if _, err := in.Write((*block)[:n]); err != nil {
+		if _, err := to.Write((*block)[:n]); err != nil {
 			return firstOf(body.Drain(), err)
 		}
 		if in.Received > message.MaxReceived {

@@ -5,6 +5,9 @@ import (
 	"math"
 	"strconv"
 	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"mailx/pkg/mail"
 	"mailx/pkg/wire"
@@ -15,8 +18,10 @@ import (
 // Limits in octets.
 const (
 	maxPath  = 256 + 64 // RFC 5321 §4.5.3.1.3, and room for quoting
-	maxParam = 500 + 10 // RFC 3461 §4.2 ORCPT, the longest
+	maxParam = 500 + 10 // of any parameter's value: the longest, ORCPT, and a little
+	maxOrig  = 500      // ORCPT, RFC 3461 §4.2
 	maxEnvID = 100      // RFC 3461 §4.4
+	maxDigit = 9        // of a number of seconds in HOLDFOR (RFC 4865 §3) and BY (RFC 2852 §4)
 )
 
 func errSyntax(text string) error { return mail.Permanentf(5, 2, "%s", text) }
@@ -31,6 +36,18 @@ type MailArgs struct {
 	EnvID  string
 	// Auth is the AUTH parameter (RFC 4954 §5), decoded; "<>" or an address. It is read and not believed.
 	Auth string
+
+	RequireTLS bool      // REQUIRETLS, RFC 8689 §2
+	HoldFor    int64     // HOLDFOR in seconds, RFC 4865 §3; 0 if not given
+	HoldUntil  time.Time // HOLDUNTIL in UTC; zero if not given. Never beside HoldFor
+	By         By
+}
+
+// By is the BY parameter (RFC 2852 §4). The zero value is none.
+type By struct {
+	Seconds int64 // from now on; with Mode 'N' it may have passed already
+	Mode    byte  // 'R': return the message after that time; 'N': tell the sender of the delay; 0: no BY
+	Trace   bool  // tell the sender of each relay, too
 }
 
 // ParseMail reads the arguments of MAIL. A blank behind "FROM:" is taken, as the classic dialogs print it, and so is a path
@@ -44,8 +61,13 @@ func ParseMail(a *wire.Args) (*MailArgs, error) {
 	if m.Sender, err = parsePath(a, true); err != nil {
 		return nil, err
 	}
-	err = parseParams(a, m.set)
-	return m, err
+	if err = parseParams(a, m.set); err != nil {
+		return nil, err
+	}
+	if m.HoldFor != 0 && !m.HoldUntil.IsZero() {
+		return nil, mail.Permanentf(5, 4, "HOLDFOR and HOLDUNTIL exclude each other") // RFC 4865 §4.1
+	}
+	return m, nil
 }
 
 func (m *MailArgs) set(name, value string) (err error) {
@@ -61,9 +83,18 @@ func (m *MailArgs) set(name, value string) (err error) {
 		m.Ret, found = retOf(value)
 	case "ENVID":
 		m.EnvID, found = unxtext(value)
-		found = found && len(value) <= maxEnvID && value != ""
+		found = found && len(value) <= maxEnvID && value != "" && isPrintable(m.EnvID)
 	case "AUTH":
 		m.Auth, found = unxtext(value)
+	case "REQUIRETLS": // RFC 8689 §2: no value
+		m.RequireTLS, found = true, value == ""
+	case "HOLDFOR":
+		m.HoldFor, found = parseSeconds(value)
+		found = found && m.HoldFor > 0
+	case "HOLDUNTIL":
+		m.HoldUntil, found = parseDateTime(value)
+	case "BY":
+		m.By, found = parseBy(value)
 	default:
 		return errParam()
 	}
@@ -91,8 +122,46 @@ func bodyOf(v string) (mail.Body, bool) {
 		return mail.Body7Bit, true
 	case "8BITMIME":
 		return mail.Body8BitMIME, true
+	case "BINARYMIME":
+		return mail.BodyBinaryMIME, true
 	}
 	return 0, false
+}
+
+// parseSeconds reads 1*9DIGIT.
+func parseSeconds(v string) (int64, bool) {
+	if v == "" || len(v) > maxDigit || strings.Trim(v, "0123456789") != "" {
+		return 0, false
+	}
+	n, err := strconv.ParseInt(v, 10, 64)
+	return n, err == nil
+}
+
+// parseDateTime reads a date-time of RFC 3339 §5.6, in any zone.
+func parseDateTime(v string) (time.Time, bool) {
+	t, err := time.Parse(time.RFC3339, strings.ToUpper(v))
+	t = t.UTC()
+	return t, err == nil && t.Year() >= 1970 && t.Year() <= 9999
+}
+
+// parseBy reads by-time ";" by-mode [by-trace], where by-time is [-/+]1*9DIGIT. A message that is to be returned after no
+// time at all makes no sense (RFC 2852 §4).
+func parseBy(v string) (By, bool) {
+	number, mode, _ := strings.Cut(strings.ToUpper(v), ";")
+	mode, isTraced := strings.CutSuffix(mode, "T")
+	if mode != "R" && mode != "N" {
+		return By{}, false
+	}
+	digits := strings.TrimPrefix(number, "-")
+	sign := int64(1)
+	if len(digits) < len(number) {
+		sign = -1
+	} else {
+		digits = strings.TrimPrefix(number, "+")
+	}
+	n, ok := parseSeconds(digits)
+	by := By{Seconds: sign * n, Mode: mode[0], Trace: isTraced}
+	return by, ok && (by.Mode == 'N' || by.Seconds > 0)
 }
 
 func retOf(v string) (mail.Ret, bool) {
@@ -125,8 +194,7 @@ func setRcpt(r *mail.Recipient, name, value string) error {
 	case "NOTIFY":
 		r.Notify, found = ParseNotify(value)
 	case "ORCPT":
-		r.Orig, found = unxtext(value)
-		found = found && strings.IndexByte(value, ';') > 0
+		r.Orig, found = parseOrig(value)
 	default:
 		return errParam()
 	}
@@ -134,6 +202,46 @@ func setRcpt(r *mail.Recipient, name, value string) error {
 		return errParamValue(name)
 	}
 	return nil
+}
+
+// parseOrig reads addr-type ";" xtext (RFC 3461 §4.2), and the form of RFC 6533 §3 if the type is utf-8. What it gives is
+// decoded, addr-type in lower case.
+func parseOrig(v string) (string, bool) {
+	kind, address, ok := strings.Cut(v, ";")
+	if !ok || len(v) > maxOrig || address == "" || !isAddrType(kind) {
+		return "", false
+	}
+	kind = strings.ToLower(kind)
+	if kind == utf8Type {
+		address, ok = unescapeUTF8(address)
+		return kind + ";" + address, ok
+	}
+	address, ok = unxtext(address)
+	return kind + ";" + address, ok && isPrintable(address)
+}
+
+// utf8Type is the addr-type of RFC 6533.
+const utf8Type = "utf-8"
+
+// isAddrType reports an atom that needs no encoding in a parameter.
+func isAddrType(s string) bool {
+	for i := 0; i < len(s); i++ {
+		c := s[i]
+		if !(c >= 'A' && c <= 'Z' || c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c == '-' || c == '_' || c == '.') {
+			return false
+		}
+	}
+	return s != ""
+}
+
+// isPrintable reports text of printable ASCII and spaces, as all that xtext may hide has to be (RFC 3461 §4.2, §4.4).
+func isPrintable(s string) bool {
+	for i := 0; i < len(s); i++ {
+		if s[i] < ' ' || s[i] >= 0x7f {
+			return false
+		}
+	}
+	return true
 }
 
 // ParseNotify reads a list like "SUCCESS,FAILURE" or "NEVER" (RFC 3461 §4.1).
@@ -228,7 +336,7 @@ func cutRoute(s string) string {
 
 // parseParams reads esmtp-params up to the end (RFC 5321 §4.1.2); a name twice is an error.
 func parseParams(a *wire.Args, set func(name, value string) error) error {
-	var seen [8]string
+	var seen [12]string
 	for n := 0; ; n++ {
 		a.SkipBlanks()
 		word := a.Word()
@@ -312,6 +420,46 @@ func unxtext(s string) (string, bool) {
 			return "", false
 		}
 		b.WriteByte(c)
+	}
+	return b.String(), true
+}
+
+// escapeUTF8 writes an address as utf-8-addr-xtext (RFC 6533 §3), which is safe with and without SMTPUTF8: what is no printable
+// ASCII, and backslash, plus and equals sign, become \x{HEX}.
+func escapeUTF8(s string) string {
+	var b strings.Builder
+	for _, r := range s {
+		if r > ' ' && r < 0x7f && r != '\\' && r != '+' && r != '=' {
+			b.WriteRune(r)
+		} else {
+			b.WriteString(`\x{` + strings.ToUpper(strconv.FormatInt(int64(r), 16)) + `}`)
+		}
+	}
+	return b.String()
+}
+
+// unescapeUTF8 reads utf-8-addr-xtext, utf-8-addr-unitext, and mixtures of both. It refuses control characters, as unxtext does.
+func unescapeUTF8(s string) (string, bool) {
+	var b strings.Builder
+	for s != "" {
+		r, size := utf8.DecodeRuneInString(s)
+		switch {
+		case r == utf8.RuneError && size <= 1, r == '+', r == '=':
+			return "", false
+		case r == '\\':
+			hex, rest, ok := strings.Cut(strings.TrimPrefix(s[1:], "x{"), "}")
+			n, err := strconv.ParseUint(hex, 16, 32)
+			if !ok || !strings.HasPrefix(s, `\x{`) || err != nil || len(hex) < 2 || len(hex) > 6 || !utf8.ValidRune(rune(n)) {
+				return "", false
+			}
+			r, s = rune(n), rest
+		default:
+			s = s[size:]
+		}
+		if unicode.IsControl(r) {
+			return "", false
+		}
+		b.WriteRune(r)
 	}
 	return b.String(), true
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"strconv"
 	"strings"
+	"time"
 
 	"mailx/pkg/mail"
 	"mailx/pkg/session"
@@ -46,12 +47,21 @@ func (s *conversation) extensions() []string {
 		"SMTPUTF8",            // RFC 6531
 		"ENHANCEDSTATUSCODES", // RFC 2034
 		"CHUNKING",            // RFC 3030
+		"BINARYMIME",          // RFC 3030
+		"DSN",                 // RFC 3461
+		"DELIVERBY",           // RFC 2852, without a minimum
+	}
+	if s.mayHold() {
+		ext = append(ext, "FUTURERELEASE "+s.maxHold()) // RFC 4865
 	}
 	if l := s.limits(); l != "" {
 		ext = append(ext, "LIMITS"+l) // RFC 9422
 	}
 	if s.srv.TLS != nil && s.peer.TLS == nil {
 		ext = append(ext, "STARTTLS") // RFC 3207
+	}
+	if s.srv.TLS != nil && s.peer.TLS != nil {
+		ext = append(ext, "REQUIRETLS") // RFC 8689 §2: inside TLS only
 	}
 	if m := s.mechanisms(); len(m) > 0 && s.peer.User == "" {
 		ext = append(ext, "AUTH "+strings.Join(m, " ")) // RFC 4954
@@ -73,6 +83,20 @@ func (s *conversation) limits() string {
 		add("MAILMAX", s.maxMessages())
 	}
 	return b.String()
+}
+
+// mayHold says who may have messages released later: FUTURERELEASE is for submission (RFC 4865 §1), so it is for those who have
+// authenticated, for all of a server that takes nothing from others, and for the programs of this host behind a pipe.
+// A client need not say EHLO again after AUTH to use it.
+func (s *conversation) mayHold() bool {
+	isSubmission := s.peer.User != "" || s.srv.AuthRequired || !s.peer.Addr.IsValid()
+	return s.srv.MaxHold > 0 && isSubmission && !s.srv.LMTP
+}
+
+// maxHold is max-future-release-interval SP max-future-release-date-time.
+func (s *conversation) maxHold() string {
+	seconds := min(int64(s.srv.MaxHold/time.Second), 999_999_999)
+	return strconv.FormatInt(seconds, 10) + " " + s.srv.now().Add(s.srv.MaxHold).UTC().Format(time.RFC3339)
 }
 
 func (s *conversation) maxRcpts() int { return cmp.Or(s.srv.MaxRcpts, DefaultMaxRcpts) }

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"mailx/pkg/mail"
+	"mailx/pkg/message"
 	"mailx/pkg/session"
 	"mailx/pkg/wire"
 )
@@ -100,7 +101,8 @@ func codeOf(err error, s mail.Status) int {
 		return 554 // RFC 5321 §3.1: no service at all
 	case errors.As(err, &closing):
 		return 421
-	case err == session.ErrUnknown, err == wire.ErrLineTooLong, err == wire.ErrBareLF, err == wire.ErrBareCR, err == wire.ErrTextTooLong:
+	case err == session.ErrUnknown, err == wire.ErrLineTooLong, err == wire.ErrBareLF, err == wire.ErrBareCR, err == wire.ErrTextTooLong,
+		err == message.ErrTextLine:
 		return 500
 	}
 	for _, row := range codes {

@@ -54,6 +54,7 @@ type Server struct {
 	MaxRcpts    int
 	MaxMessages int // of one connection without AUTH
 	Mistakes    int
+	MaxHold     time.Duration // FUTURERELEASE: how long a message may wait for its release; 0: not offered
 	Timeout     time.Duration // for a command line
 	DataTimeout time.Duration // for each next piece of a message
 	Bare        wire.Bare     // what to do about bare CR and LF in messages

@@ -101,14 +101,24 @@ func TestDialogs(t *testing.T) {
 	ca := mailtest.NewCA(t)
 	server := func() *Server {
 		return &Server{Hostname: "hamburger.edu", Backend: &memory{}, Auth: bobOnly{}, MaxSize: 5000, MaxRcpts: 3,
-			MaxMessages: 6, TLS: ca.ServerConfig("hamburger.edu"), Timeout: 5 * time.Second}
+			MaxMessages: 6, TLS: ca.ServerConfig("hamburger.edu"), Timeout: 5 * time.Second, MaxHold: 24 * time.Hour,
+			Now: func() time.Time { return time.Date(2026, 11, 22, 19, 0, 0, 0, time.UTC) }}
 	}
 	wrapped := server()
 	wrapped.Implicit = true
-	opt := mailtest.Options{TLS: ca.ClientConfig("hamburger.edu"), DialTLS: startServer(t, wrapped)}
+	opt := mailtest.Options{TLS: ca.ClientConfig("hamburger.edu"), DialTLS: startServer(t, wrapped), Vars: dialogVars()}
 	dial := startServer(t, server())
 	mailtest.RunTranscript(t, "../../testdata/dialogs/spec-smtp.txt", dial, opt)
 	mailtest.RunTranscripts(t, "../../testdata/dialogs/smtp/*.txt", dial, opt)
+}
+
+// dialogVars are words of just the length that a limit allows.
+func dialogVars() map[string]string {
+	return map[string]string{
+		"envid100": strings.Repeat("e", maxEnvID),
+		"orcpt493": strings.Repeat("o", maxOrig-len("rfc822;")),
+		"long":     strings.Repeat("QUFB", 4000),
+	}
 }
 
 // What the backend gets: local form, our Received on top, the envelope as it was said.
