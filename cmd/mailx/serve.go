@@ -36,6 +36,8 @@ func (e *env) serveFlags(proto string) []cli.Flag {
 		e.keyFlag("hostname", "hostname", "call this host `NAME`"),
 		e.keyFlag("tls-cert", "tls.cert", "PEM `FILE` with the certificate chain"),
 		e.keyFlag("tls-key", "tls.key", "PEM `FILE` with its private key"),
+		e.keyFlag("auth-command", "auth.command", "ask `COMMAND` about passwords that are not in the user file"),
+		e.keyFlag("auth-token-command", "auth.token_command", "ask `COMMAND` about OAuth tokens"),
 	}
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"log/slog"
 	"path"
 
 	"github.com/urfave/cli/v2"
@@ -85,7 +86,19 @@ func (s *system) verifier(stays bool) *auth.Users {
 	if stays {
 		users.Remember = rememberLogins
 	}
+	users.Checker = s.checker(s.cfg.Auth.Command)
+	users.Tokens = s.checker(s.cfg.Auth.TokenCommand)
 	return users
+}
+
+// checker asks a command of the configuration; nil if there is none.
+func (s *system) checker(command []string) *auth.Checker {
+	if len(command) == 0 {
+		return nil
+	}
+	c := auth.NewChecker(command)
+	c.Report = func(err error) { s.log.Slog().Error("login", slog.Any("error", err)) }
+	return c
 }
 
 func (s *system) throttle() *auth.Throttle {

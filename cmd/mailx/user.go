@@ -26,9 +26,11 @@ func newUser(e *env) *cli.Command {
 		Usage: "the people the servers know",
 		Subcommands: []*cli.Command{
 			{Name: "add", Usage: "make a user and a mailbox", ArgsUsage: "name",
-				Flags: []cli.Flag{fd(), &cli.BoolFlag{Name: "no-mailbox", Usage: "make no mailbox: the first message will"}},
+				Flags: []cli.Flag{fd(), &cli.BoolFlag{Name: "no-mailbox", Usage: "make no mailbox: the first message will"},
+					&cli.BoolFlag{Name: "no-password", Usage: "keep no password: auth.command knows it"}},
 				Action: e.userAction(func(a *accounts, name string, c *cli.Context) error {
-					return a.add(name, c.Int("password-fd"), !c.Bool("no-mailbox"))
+					o := newAccount{c.Int("password-fd"), c.Bool("no-password"), c.Bool("no-mailbox")}
+					return a.add(name, o)
 				})},
 			{Name: "list", Usage: "print the names of all users", Flags: []cli.Flag{jsonFlag()},
 				Action: func(c *cli.Context) error { return e.userList(c.Args().Slice(), c.Bool("json")) }},
@@ -119,8 +121,17 @@ func (a *accounts) mailbox(name string) string {
 	return path.Join(a.cfg.MailRoot, name)
 }
 
+// newAccount is how to make a user.
+type newAccount struct {
+	fd                    int // with the password; negative: ask, or standard input
+	noPassword, noMailbox bool
+}
+
 // add makes the mailbox before the user, so that a user who is there can get mail.
-func (a *accounts) add(name string, fd int, mailbox bool) error {
+func (a *accounts) add(name string, o newAccount) error {
+	if o.noPassword && o.fd >= 0 {
+		return usagef("--no-password and --password-fd do not go together")
+	}
 	names, err := a.names()
 	if err != nil {
 		return err
@@ -128,11 +139,15 @@ func (a *accounts) add(name string, fd int, mailbox bool) error {
 	if slices.Contains(names, name) {
 		return fmt.Errorf("%s: %w", name, auth.ErrExists)
 	}
-	password, err := a.env.newPassword(name, fd)
-	if err != nil {
-		return err
+	save := a.users.AddWithoutSecret
+	if !o.noPassword {
+		password, err := a.env.newPassword(name, o.fd)
+		if err != nil {
+			return err
+		}
+		save = func(name string) error { return a.users.Add(name, password) }
 	}
-	if mailbox && name != auth.Wildcard {
+	if !o.noMailbox && name != auth.Wildcard {
 		if err := a.makeMailbox(name); err != nil {
 			return err
 		}
@@ -140,7 +155,7 @@ func (a *accounts) add(name string, fd int, mailbox bool) error {
 	if err := vfs.MkdirAll(mailFS(""), path.Dir(a.cfg.Users)); err != nil {
 		return err
 	}
-	return a.users.Add(name, password)
+	return save(name)
 }
 
 // makeMailbox makes a Maildir durably. Mail that is there already was somebody else's, perhaps: it is told of.
@@ -199,7 +214,7 @@ func (a *accounts) remove(name string, purge bool) error {
 	return nil
 }
 
-// userList prints the names; with --json also where their mail is.
+// userList prints the names; with --json also where their mail is and how they log in.
 func (e *env) userList(words []string, asJSON bool) error {
 	if len(words) > 0 {
 		return usagef("%q is not needed here", words[0])
@@ -214,13 +229,17 @@ func (e *env) userList(words []string, asJSON bool) error {
 	}
 	columns := []column{{name: "name"}}
 	if asJSON {
-		columns = append(columns, column{name: "mailbox"})
+		columns = append(columns, column{name: "mailbox"}, column{name: "proof"})
 	}
 	p := e.newPrinter(columns, asJSON)
 	for _, name := range names {
 		row := []any{name}
 		if asJSON {
-			row = append(row, a.mailbox(name))
+			proof, err := a.users.Proof(name)
+			if err != nil {
+				return userError(err)
+			}
+			row = append(row, a.mailbox(name), string(proof))
 		}
 		p.row(row...)
 	}

@@ -12,9 +12,14 @@
 //	$scrypt$ln=...,r=...,p=...$salt$hash          read
 //	$2a$ $2b$ $2y$ (bcrypt), $6$ (sha512-crypt)   read, for users who come from elsewhere
 //	{PLAIN}text  {PLAIN.B64}base64                read; a text with a colon needs the second form
+//	{SCRAM-SHA-256}                               read; the keys that scram= has, and nothing else
+//	                                              nothing: a Checker knows the password
 //
 // and the key mailx uses is scram=iterations,salt,StoredKey,ServerKey (RFC 5802 §3, the last three in base64). Other
 // keys are kept.
+//
+// Lines of Dovecot's passwd-file are read too: its names of schemes may stand in front of these hashes
+// ({BLF-CRYPT}$2y$...), and five fields of passwd(5) between the secret and the keys, which are cut at blanks then.
 //
 // A wrong name and a wrong password give the same error (5.7.8) after the same work; trouble with the file is
 // temporary (4.7.0), so that nobody is told that a good password is bad.

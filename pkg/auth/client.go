@@ -3,6 +3,7 @@ package auth
 import (
 	"crypto/hmac"
 	"crypto/md5"
+	"crypto/tls"
 	"encoding/hex"
 	"errors"
 	"log/slog"
@@ -38,6 +39,10 @@ type Choice struct {
 	Offered []string // by the server, in any letter case
 	Secure  bool     // the connection is TLS with the right peer, or needs none
 	Only    string   // the mechanism that the configuration names; empty: the strongest
+
+	// TLS is the connection, for channel binding: with it SCRAM proves that nobody sits in between, even where nobody
+	// looked at the certificate. nil: none.
+	TLS *tls.ConnectionState
 }
 
 // preference gives the mechanisms for these credentials, the strongest first. CRAM-MD5 comes after the plain ones on
@@ -49,9 +54,9 @@ func (c Credentials) preference(secure bool) []string {
 	case c.Token != "":
 		return nil
 	case secure:
-		return []string{MechScramSHA256, MechPlain, MechLogin, MechCramMD5}
+		return []string{MechScramSHA256Plus, MechScramSHA256, MechPlain, MechLogin, MechCramMD5}
 	default:
-		return []string{MechScramSHA256, MechCramMD5}
+		return []string{MechScramSHA256Plus, MechScramSHA256, MechCramMD5}
 	}
 }
 
@@ -65,15 +70,23 @@ func NewClient(cred Credentials, choice Choice) (sasl.Client, error) {
 	for _, mech := range choice.Offered {
 		offered[strings.ToUpper(mech)] = true
 	}
+	binding := exported(choice.TLS)
 	wanted := cred.preference(choice.Secure)
+	if binding == nil {
+		wanted = slices.DeleteFunc(wanted, func(mech string) bool { return mech == MechScramSHA256Plus })
+	}
 	if choice.Only != "" {
 		only := strings.ToUpper(choice.Only)
 		wanted = slices.DeleteFunc(wanted, func(mech string) bool { return mech != only })
 	}
 	for _, mech := range wanted {
-		if offered[mech] {
-			return cred.client(mech), nil
+		switch {
+		case !offered[mech]:
+			continue
+		case mech == MechScramSHA256Plus || mech == MechScramSHA256:
+			return cred.scramClient(mech, binding, offered[MechScramSHA256Plus]), nil
 		}
+		return cred.client(mech), nil
 	}
 	return nil, errNoMechanism(cred, choice, offered)
 }
@@ -105,8 +118,6 @@ func (c Credentials) check() error {
 
 func (c Credentials) client(mech string) sasl.Client {
 	switch mech {
-	case MechScramSHA256:
-		return &scramClient{name: c.User, password: c.Password}
 	case MechPlain:
 		return sasl.NewPlainClient("", c.User, c.Password)
 	case MechLogin:
@@ -116,6 +127,19 @@ func (c Credentials) client(mech string) sasl.Client {
 	default:
 		return &bearerClient{mech: mech, cred: c}
 	}
+}
+
+// scramClient tells the server too when it could have bound the channel, and was not offered to: then a server that did
+// offer it knows that somebody has changed its list (RFC 5802 §6).
+func (c Credentials) scramClient(mech string, binding []byte, wasOffered bool) sasl.Client {
+	client := &scramClient{name: c.User, password: c.Password, gs2: "n,,"}
+	switch {
+	case mech == MechScramSHA256Plus:
+		client.gs2, client.binding = "p="+tlsExporter+",,", binding
+	case binding != nil && !wasOffered:
+		client.gs2 = "y,,"
+	}
+	return client
 }
 
 var errOutOfOrder = errors.New("authentication: the server asks for more than the mechanism has")

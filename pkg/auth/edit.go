@@ -34,11 +34,20 @@ func (u *Users) Add(name, password string) error {
 	if err := CheckPassword(password); err != nil {
 		return err
 	}
+	return u.add(name, func() entry { return newEntry(password, entry{}) })
+}
+
+// AddWithoutSecret makes a user, or Wildcard, whose password only Checker knows. The rest is as with Add.
+func (u *Users) AddWithoutSecret(name string) error {
+	return u.add(name, func() entry { return entry{} })
+}
+
+func (u *Users) add(name string, entry func() entry) error {
 	return u.edit(name, func(data []byte, name string) ([]byte, error) {
 		if hasLine(data, name) {
 			return nil, fmt.Errorf("%s: %w", name, ErrExists)
 		}
-		return replaceLine(data, name, printLine(name, newEntry(password, nil))), nil
+		return replaceLine(data, name, printLine(name, entry())), nil
 	})
 }
 
@@ -54,10 +63,10 @@ func (u *Users) SetPassword(name, password string) error {
 				continue
 			}
 			old := parseLine(line)
-			if errors.Is(old.err, errFields) {
+			if errors.Is(old.err, errFields) || errors.Is(old.err, errRule) {
 				return nil, fmt.Errorf("%s: %w", name, old.err)
 			}
-			return replaceLine(data, name, printLine(name, newEntry(password, old.fields))), nil
+			return replaceLine(data, name, printLine(name, newEntry(password, old))), nil
 		}
 		return nil, fmt.Errorf("%s: %w", name, ErrNoUser)
 	})
@@ -90,9 +99,10 @@ func (u *Users) List() ([]string, error) {
 	return names, nil
 }
 
-func newEntry(password string, fields map[string]string) entry {
+// newEntry is old with another password.
+func newEntry(password string, old entry) entry {
 	keys := NewScramKeys(password)
-	return entry{secret: NewSecret(password), scram: &keys, fields: fields}
+	return entry{secret: NewSecret(password), scram: &keys, passwd: old.passwd, fields: old.fields}
 }
 
 func hasLine(data []byte, name string) bool {

@@ -73,7 +73,7 @@ func TestServerDialogs(t *testing.T) {
 		{"SCRAM-SHA-256", []string{"n,,n=user,r=a\nb"}, "", "5.5.2", ""},
 		{"SCRAM-SHA-256", []string{"n,,n=user,r=" + strings.Repeat("x", 1025)}, "", "5.5.2", ""},
 	} {
-		s, err := NewServer(t.Context(), tt.mech, true, users)
+		s, err := NewServer(t.Context(), tt.mech, Channel{Secure: true}, users)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -94,9 +94,9 @@ func TestNewServerOffers(t *testing.T) {
 	_, users := newMem(t, saslUsers)
 	for _, secure := range []bool{true, false} {
 		for _, mech := range []string{MechPlain, MechLogin, MechScramSHA256, MechCramMD5, MechOAuthBearer, "", "plain", "X"} {
-			_, err := NewServer(t.Context(), mech, secure, users)
+			_, err := NewServer(t.Context(), mech, Channel{Secure: secure}, users)
 			want := ""
-			if !slices.Contains(Mechanisms(secure), strings.ToUpper(mech)) {
+			if !slices.Contains(Mechanisms(Channel{Secure: secure}, users), strings.ToUpper(mech)) {
 				want = "5.5.4"
 			}
 			if got := statusOf(err); got != want {
@@ -104,7 +104,7 @@ func TestNewServerOffers(t *testing.T) {
 			}
 		}
 	}
-	if got := fmt.Sprint(Mechanisms(false)); got != "[SCRAM-SHA-256]" {
+	if got := fmt.Sprint(Mechanisms(Channel{}, users)); got != "[SCRAM-SHA-256]" {
 		t.Errorf("offered in clear: %s", got)
 	}
 }
@@ -114,7 +114,7 @@ func TestClaimed(t *testing.T) {
 	for mech, responses := range map[string][]string{
 		MechPlain: {"\x00Joe\x00x"}, MechLogin: {"-", "Joe", "x"}, MechScramSHA256: {"n,,n=Joe,r=abc", "c=biws,r=x,p=x"},
 	} {
-		s, _ := NewServer(t.Context(), mech, true, users)
+		s, _ := NewServer(t.Context(), mech, Channel{Secure: true}, users)
 		if _, status := say(s, responses...); status == "" || s.Claimed() != "Joe" || s.User().Name != "" {
 			t.Errorf("%s: status %q, claimed %q, user %q", mech, status, s.Claimed(), s.User().Name)
 		}
@@ -178,7 +178,7 @@ func TestScramUnknownUser(t *testing.T) {
 	_, users := newMem(t, "user:{PLAIN}pencil:scram="+deriveScram("pencil", []byte("saltsalt"), 4096).Encode()+"\nhashed:"+
 		vectors()[0].text+"\n")
 	first := func(name string) string {
-		s, _ := NewServer(t.Context(), MechScramSHA256, false, users)
+		s, _ := NewServer(t.Context(), MechScramSHA256, Channel{}, users)
 		got, _ := say(s, "n,,n="+name+",r=abc")
 		_, rest, _ := strings.Cut(got, ",")
 		if _, status := say(s, "c=biws,r="+strings.TrimPrefix(strings.Split(got, ",")[0], "r=")+",p="+
@@ -260,7 +260,7 @@ func TestClientAndServer(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			s, _ := NewServer(t.Context(), mech, true, users)
+			s, _ := NewServer(t.Context(), mech, Channel{Secure: true}, users)
 			if err := converse(c, s); err != nil || s.User().Name != strings.ToLower(cred.User) {
 				t.Errorf("%s %s: %v, user %q", mech, cred.User, err, s.User().Name)
 			}
@@ -317,7 +317,7 @@ func TestNewClientChoice(t *testing.T) {
 		{Credentials{User: "u", Password: "p\x00q"}, all, true, "", ""},
 		{Credentials{User: "u", Token: "t\x01q"}, all, true, "", ""},
 	} {
-		c, err := NewClient(tt.cred, Choice{strings.Fields(tt.offered), tt.secure, tt.only})
+		c, err := NewClient(tt.cred, Choice{Offered: strings.Fields(tt.offered), Secure: tt.secure, Only: tt.only})
 		got := ""
 		if err == nil {
 			got, _, _ = c.Start()
@@ -374,8 +374,8 @@ func FuzzServer(f *testing.F) {
 	f.Add(uint8(2), []byte("user"), []byte("x"))
 	_, users := newMem(f, "user:{PLAIN}"+strings.Repeat("long secret ", 20)+"\n")
 	f.Fuzz(func(t *testing.T, which uint8, one, two []byte) {
-		mechs := Mechanisms(true)
-		s, err := NewServer(t.Context(), mechs[int(which)%len(mechs)], true, users)
+		mechs := Mechanisms(Channel{Secure: true}, users)
+		s, err := NewServer(t.Context(), mechs[int(which)%len(mechs)], Channel{Secure: true}, users)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -2,6 +2,7 @@ package auth
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
@@ -10,68 +11,128 @@ import (
 	"errors"
 	"strconv"
 	"strings"
+
+	"mailx/pkg/mail"
 )
 
-// The SCRAM-SHA-256 messages (RFC 5802 §7, RFC 7677), without channel binding:
+// The SCRAM-SHA-256 messages (RFC 5802 §7, RFC 7677):
 //
 //	client-first   n,,n=user,r=cnonce
 //	server-first   r=cnonce snonce,s=salt,i=iterations
 //	client-final   c=biws,r=cnonce snonce,p=ClientProof
 //	server-final   v=ServerSignature
+//
+// With channel binding "n,," is "p=tls-exporter,,", and the data of the binding stand behind it in c=. It is "y,," if the
+// client could have bound the channel, but was not offered to.
 
 // scramServer is the server's side. The response to server-final is empty, and only then the exchange is done.
 type scramServer struct {
 	*exchange
+	plus       bool   // the mechanism is SCRAM-SHA-256-PLUS
+	binding    []byte // of the channel; nil if -PLUS is not offered
 	fixedNonce string // for tests; else random
 	keys       ScramKeys
 	known      User
-	gs2        string // "n,," as the client sent it
+	header     string // what c= has to be, decoded
 	nonce      string
 	first2     string // client-first-message-bare "," server-first-message
 }
+
+// errBinding says that client and server are not the two ends of one TLS connection, or that somebody hid that the server
+// can check that. RFC 5802 §6.
+func errBinding() error { return mail.Permanentf(7, 8, "Channel binding does not match") }
 
 func (s *scramServer) first(response []byte) ([]byte, bool, error) {
 	if response == nil {
 		return []byte{}, false, nil
 	}
-	gs2, bare, name, nonce, ok := parseClientFirst(string(response))
+	msg, ok := parseClientFirst(string(response))
 	if !ok {
 		return nil, true, errMalformed()
 	}
-	s.claimed = name
-	known, keys, err := s.verifier.ScramKeys(name)
+	s.claimed = msg.name
+	if err := s.bind(msg); err != nil {
+		return nil, true, err
+	}
+	known, keys, err := s.verifier.ScramKeys(msg.name)
 	if err != nil {
 		return nil, true, err
 	}
-	s.known, s.keys, s.gs2, s.nonce = known, keys, gs2, nonce+s.fixedNonce
+	s.known, s.keys, s.nonce = known, keys, msg.nonce+s.fixedNonce
 	if s.fixedNonce == "" {
-		s.nonce = nonce + rand.Text()
+		s.nonce = msg.nonce + rand.Text()
 	}
 	challenge := "r=" + s.nonce + ",s=" + base64.StdEncoding.EncodeToString(keys.Salt) + ",i=" + strconv.Itoa(keys.Iterations)
-	s.first2 = bare + "," + challenge
+	s.first2 = msg.bare + "," + challenge
 	s.step = s.final
 	return []byte(challenge), false, nil
 }
 
-// parseClientFirst takes "n,," and "y,,"; an authorization identity must be the name itself. Extensions that are
-// mandatory ("m=") are refused, others ignored.
-func parseClientFirst(msg string) (gs2, bare, name, nonce string, ok bool) {
-	parts := strings.SplitN(msg, ",", 3)
-	if len(parts) != 3 || (parts[0] != "n" && parts[0] != "y") {
-		return "", "", "", "", false
+// bind looks whether the client means the channel that there is.
+func (s *scramServer) bind(msg clientFirst) error {
+	s.header = msg.gs2
+	if !s.plus {
+		switch {
+		case msg.flag == "p":
+			return errMalformed()
+		case msg.flag == "y" && s.binding != nil: // it was not shown our offer
+			return errBinding()
+		}
+		return nil
 	}
-	gs2, bare = parts[0]+","+parts[1]+",", parts[2]
-	attrs := strings.Split(bare, ",")
-	if len(attrs) < 2 {
-		return "", "", "", "", false
+	switch {
+	case msg.flag != "p":
+		return errMalformed()
+	case msg.binding != tlsExporter:
+		return errBinding()
+	}
+	s.header += string(s.binding)
+	return nil
+}
+
+// clientFirst is a client-first-message: gs2 and bare are its two halves as they came.
+type clientFirst struct {
+	flag    string // "n", "y" or "p"
+	binding string // the type behind "p="
+	gs2     string // with its commas, "n,,"
+	bare    string
+	name    string
+	nonce   string
+}
+
+// parseClientFirst reads a client-first-message (RFC 5802 §7). An authorization identity must be the name itself.
+// Extensions that are mandatory ("m=") are refused, others ignored.
+func parseClientFirst(text string) (msg clientFirst, ok bool) {
+	parts := strings.SplitN(text, ",", 3)
+	if len(parts) != 3 {
+		return msg, false
+	}
+	msg.gs2, msg.bare = parts[0]+","+parts[1]+",", parts[2]
+	var isBound bool
+	msg.flag, msg.binding, isBound = strings.Cut(parts[0], "=")
+	attrs := strings.Split(msg.bare, ",")
+	if isBound != (msg.flag == "p") || isBound != isBindingType(msg.binding) || len(attrs) < 2 ||
+		(!isBound && msg.flag != "n" && msg.flag != "y") {
+		return msg, false
 	}
 	saslname, ok1 := strings.CutPrefix(attrs[0], "n=")
 	nonce, ok2 := strings.CutPrefix(attrs[1], "r=")
 	name, ok3 := unescapeName(saslname)
 	if !ok1 || !ok2 || !ok3 || !isNonce(nonce) || (parts[1] != "" && parts[1] != "a="+saslname) {
-		return "", "", "", "", false
+		return msg, false
 	}
-	return gs2, bare, name, nonce, true
+	msg.name, msg.nonce = name, nonce
+	return msg, true
+}
+
+// isBindingType is cb-name of RFC 5802 §7.
+func isBindingType(s string) bool {
+	for _, r := range s {
+		if (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '.' && r != '-' {
+			return false
+		}
+	}
+	return s != ""
 }
 
 // final checks the proof. ClientProof = ClientKey XOR HMAC(StoredKey, AuthMessage), and H(ClientKey) = StoredKey.
@@ -82,12 +143,21 @@ func (s *scramServer) final(response []byte) ([]byte, bool, error) {
 		return nil, true, errMalformed()
 	}
 	proof, err := base64.StdEncoding.DecodeString(msg[i+len(",p="):])
-	binding := "c=" + base64.StdEncoding.EncodeToString([]byte(s.gs2)) + ",r=" + s.nonce
-	rest, ok := strings.CutPrefix(msg[:i], binding)
+	rest, ok := strings.CutPrefix(msg[:i], "c="+base64.StdEncoding.EncodeToString([]byte(s.header))+",r=")
+	switch {
+	case !ok && s.plus && strings.HasPrefix(msg, "c="):
+		return nil, true, errBinding()
+	case !ok:
+		return nil, true, errMalformed()
+	}
+	rest, ok = strings.CutPrefix(rest, s.nonce)
 	if err != nil || len(proof) != sha256.Size || !ok || (rest != "" && rest[0] != ',') {
 		return nil, true, errMalformed()
 	}
-	authMessage := s.first2 + "," + msg[:i]
+	return s.answer(s.first2+","+msg[:i], proof)
+}
+
+func (s *scramServer) answer(authMessage string, proof []byte) ([]byte, bool, error) {
 	clientKey := make([]byte, sha256.Size)
 	subtle.XORBytes(clientKey, proof, mac(s.keys.StoredKey, authMessage))
 	if stored := sha256.Sum256(clientKey); subtle.ConstantTimeCompare(stored[:], s.keys.StoredKey) != 1 || s.known.Name == "" {
@@ -108,6 +178,8 @@ func (s *scramServer) last(response []byte) ([]byte, bool, error) {
 // scramClient is the client's side.
 type scramClient struct {
 	name, password string
+	gs2            string // "n,,", "y,," or "p=tls-exporter,,"; "" is the first
+	binding        []byte // behind "p=": the mechanism is SCRAM-SHA-256-PLUS
 	nonce          string
 	step           int
 	bare           string
@@ -129,7 +201,11 @@ func (c *scramClient) Start() (mech string, ir []byte, err error) {
 	}
 	c.bare = "n=" + escapeName(prepare(c.name)) + ",r=" + c.nonce
 	c.step = 1
-	return MechScramSHA256, []byte("n,," + c.bare), nil
+	c.gs2 = cmp.Or(c.gs2, "n,,")
+	if c.binding != nil {
+		return MechScramSHA256Plus, []byte(c.gs2 + c.bare), nil
+	}
+	return MechScramSHA256, []byte(c.gs2 + c.bare), nil
 }
 
 // Next is part of sasl.Client.
@@ -167,7 +243,7 @@ func (c *scramClient) final(serverFirst string) ([]byte, error) {
 	if err != nil || n < minIterations || n > maxIterations {
 		return nil, errScramRounds
 	}
-	withoutProof := "c=biws,r=" + nonce
+	withoutProof := "c=" + base64.StdEncoding.EncodeToString(append([]byte(c.gs2), c.binding...)) + ",r=" + nonce
 	return c.prove(salt, n, c.bare+","+serverFirst+","+withoutProof, withoutProof), nil
 }
 

@@ -51,6 +51,11 @@ func saltedPassword(password string, salt []byte, iterations int) []byte {
 	return key
 }
 
+// fit checks a password as a hash would.
+func (k ScramKeys) fit(password string) bool {
+	return hmac.Equal(deriveScram(password, k.Salt, k.Iterations).StoredKey, k.StoredKey)
+}
+
 func mac(key []byte, text string) []byte {
 	h := hmac.New(sha256.New, key)
 	h.Write([]byte(text))

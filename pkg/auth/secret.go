@@ -33,6 +33,7 @@ const (
 type Secret struct {
 	text  string
 	plain string                     // the password, if the file has it
+	scram *ScramKeys                 // if the secret is nothing else
 	check func(password string) bool // gets a prepared password
 }
 
@@ -40,27 +41,51 @@ var errSecret = errors.New("secret is of no known form")
 
 // ParseSecret reads the second field of a line of the user file. Errors don't have the secret in them.
 func ParseSecret(text string) (Secret, error) {
-	check, plain, err := (func(string) bool)(nil), "", error(nil)
-	scheme, rest := cutScheme(text)
-	switch scheme {
-	case "argon2id":
-		check, err = parseArgon(rest)
-	case "scrypt":
-		check, err = parseScrypt(rest)
-	case "2a", "2b", "2y":
-		check, err = parseBcrypt(text)
-	case "6":
-		check, err = parseSHA512Crypt(rest)
-	case "{PLAIN}", "{PLAIN.B64}":
-		plain, err = parsePlain(scheme, rest)
-		check = func(password string) bool { return equal([]byte(password), []byte(prepare(plain))) }
+	s := Secret{text: text}
+	var err error
+	switch scheme, rest := cutScheme(text); scheme {
+	case "{PLAIN}", "{CLEARTEXT}", "{PLAIN.B64}":
+		s.plain, err = parsePlain(scheme, rest)
+		s.check = func(password string) bool { return equal([]byte(password), []byte(prepare(s.plain))) }
+	case "{SCRAM-SHA-256}":
+		var keys ScramKeys
+		keys, err = ParseScramKeys(rest)
+		s.scram, s.check = &keys, keys.fit
 	default:
-		err = errSecret
+		s.check, err = parseHash(hashOf(scheme, text, rest))
 	}
 	if err != nil {
 		return Secret{}, err
 	}
-	return Secret{text, plain, check}, nil
+	return s, nil
+}
+
+// hashOf takes the name in front off a hash as Dovecot writes it, {BLF-CRYPT}$2y$...; "" if it is the wrong one.
+func hashOf(scheme, text, rest string) string {
+	kinds := map[string]string{"{ARGON2ID}": "$argon2id$", "{BLF-CRYPT}": "$2", "{SHA512-CRYPT}": "$6$", "{CRYPT}": "$"}
+	prefix, named := kinds[scheme]
+	switch {
+	case !named:
+		return text
+	case !strings.HasPrefix(rest, prefix):
+		return ""
+	}
+	return rest
+}
+
+// parseHash reads "$name$...".
+func parseHash(text string) (func(string) bool, error) {
+	switch name, rest := cutScheme(text); name {
+	case "argon2id":
+		return parseArgon(rest)
+	case "scrypt":
+		return parseScrypt(rest)
+	case "2a", "2b", "2y":
+		return parseBcrypt(text)
+	case "6":
+		return parseSHA512Crypt(rest)
+	}
+	return nil, errSecret
 }
 
 // cutScheme splits "$name$rest" and "{NAME}rest".

@@ -2,6 +2,7 @@ package auth
 
 import (
 	"context"
+	"slices"
 	"strings"
 
 	"github.com/emersion/go-sasl"
@@ -11,12 +12,13 @@ import (
 
 // The mechanisms that mailx knows, in the names of the IANA registry.
 const (
-	MechPlain       = "PLAIN"
-	MechLogin       = "LOGIN"
-	MechScramSHA256 = "SCRAM-SHA-256"
-	MechCramMD5     = "CRAM-MD5"    // client only: the server would need the password in clear
-	MechOAuthBearer = "OAUTHBEARER" // client only
-	MechXOAuth2     = "XOAUTH2"     // client only
+	MechPlain           = "PLAIN"
+	MechLogin           = "LOGIN"
+	MechScramSHA256     = "SCRAM-SHA-256"
+	MechScramSHA256Plus = "SCRAM-SHA-256-PLUS" // bound to the TLS connection
+	MechCramMD5         = "CRAM-MD5"           // client only: the server would need the password in clear
+	MechOAuthBearer     = "OAUTHBEARER"
+	MechXOAuth2         = "XOAUTH2"
 )
 
 // maxResponse is the longest response of a client, decoded. Tokens of OAuth have some kilobytes.
@@ -30,13 +32,30 @@ type Verifier interface {
 	ScramKeys(name string) (User, ScramKeys, error)
 }
 
-// Mechanisms gives what to offer a client, the strongest first. Passwords in clear are for secure connections only:
-// TLS, or where the configuration calls loopback secure.
-func Mechanisms(secure bool) []string {
-	if secure {
-		return []string{MechScramSHA256, MechPlain, MechLogin}
+// Offerer is what a Verifier is too when it can't check everything that mechanisms ask: those that it does not offer on a
+// secure channel are not there. A Verifier that is none has passwords and keys, and knows no tokens.
+type Offerer interface {
+	Offers(mech string) bool
+}
+
+// Mechanisms gives what to offer a client, the strongest first. Passwords and tokens in clear are for secure channels
+// only. On others SCRAM-SHA-256 is all there is, and so it is offered whoever can use it.
+func Mechanisms(ch Channel, v Verifier) []string {
+	if !ch.Secure {
+		return []string{MechScramSHA256}
 	}
-	return []string{MechScramSHA256}
+	all := []string{MechScramSHA256Plus, MechScramSHA256, MechPlain, MechLogin, MechOAuthBearer, MechXOAuth2}
+	isBound := exported(ch.TLS) != nil
+	return slices.DeleteFunc(all, func(mech string) bool {
+		return mech == MechScramSHA256Plus && !isBound || !offers(v, mech)
+	})
+}
+
+func offers(v Verifier, mech string) bool {
+	if o, ok := v.(Offerer); ok {
+		return o.Offers(mech)
+	}
+	return mech != MechOAuthBearer && mech != MechXOAuth2
 }
 
 // Server is the server's side of one exchange. Next gets nil first if the client sent no initial response.
@@ -46,38 +65,57 @@ type Server interface {
 	User() User
 	// Claimed is the name that the client gave, right or not, as it came: for throttle and log. It may be empty.
 	Claimed() string
+	// Verdict is how the exchange ended, given the error that broke it off, or nil. It is another one when the client was
+	// refused already and left instead of hearing it: a guess that is cancelled is a guess.
+	Verdict(err error) error
 }
 
-// NewServer starts an exchange. A mechanism that Mechanisms doesn't offer for this connection is permanent, 5.5.4; the
+// NewServer starts an exchange. A mechanism that Mechanisms doesn't offer for this channel is permanent, 5.5.4; the
 // exchange ends with 5.7.8 for wrong credentials, 5.5.2 for responses out of form, 5.5.6 for ones too long, 4.7.0 for
 // trouble.
-func NewServer(ctx context.Context, mech string, secure bool, v Verifier) (Server, error) {
-	x := &exchange{ctx: ctx, verifier: v}
+func NewServer(ctx context.Context, mech string, ch Channel, v Verifier) (Server, error) {
 	mech = strings.ToUpper(mech)
-	for _, offered := range Mechanisms(secure) {
-		if mech != offered {
-			continue
-		}
-		switch mech {
-		case MechPlain:
-			x.step = x.plain
-		case MechLogin:
-			x.step = x.loginName
-		case MechScramSHA256:
-			x.step = (&scramServer{exchange: x}).first
-		}
-		return x, nil
+	x := &exchange{ctx: ch.Attempt(ctx, mech), verifier: v}
+	if slices.Contains(Mechanisms(ch, v), mech) {
+		x.step = x.firstStep(mech, ch)
 	}
-	return nil, mail.Permanentf(5, 4, "Authentication mechanism is not supported here")
+	if x.step == nil {
+		return nil, mail.Permanentf(5, 4, "Authentication mechanism is not supported here")
+	}
+	return x, nil
 }
+
+func (x *exchange) firstStep(mech string, ch Channel) step {
+	switch mech {
+	case MechPlain:
+		return x.plain
+	case MechLogin:
+		return x.loginName
+	case MechScramSHA256, MechScramSHA256Plus:
+		s := &scramServer{exchange: x, plus: mech == MechScramSHA256Plus}
+		if offers(x.verifier, MechScramSHA256Plus) {
+			s.binding = exported(ch.TLS)
+		}
+		return s.first
+	case MechOAuthBearer, MechXOAuth2:
+		if b, ok := newBearerServer(x, mech); ok {
+			return b.first
+		}
+	}
+	return nil
+}
+
+// step takes a response and says what comes of it.
+type step func(response []byte) (challenge []byte, done bool, err error)
 
 // exchange runs one step for each response; a step says what the next one is.
 type exchange struct {
 	ctx      context.Context
 	verifier Verifier
-	step     func(response []byte) (challenge []byte, done bool, err error)
+	step     step
 	claimed  string
-	user     User // set by the step that says done
+	user     User  // set by the step that says done
+	refused  error // what the client has been told in a challenge, before the end
 	ended    bool
 }
 
@@ -86,6 +124,14 @@ func (x *exchange) User() User { return x.user }
 
 // Claimed is part of Server.
 func (x *exchange) Claimed() string { return x.claimed }
+
+// Verdict is part of Server.
+func (x *exchange) Verdict(err error) error {
+	if err != nil && x.refused != nil {
+		return x.refused
+	}
+	return err
+}
 
 // Next is part of sasl.Server.
 func (x *exchange) Next(response []byte) (challenge []byte, done bool, err error) {

@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"cmp"
 	"context"
 	"crypto/hmac"
 	"crypto/rand"
@@ -13,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"mailx/pkg/mail"
 	"mailx/pkg/vfs"
 )
 
@@ -21,6 +23,9 @@ const (
 	maxUserFile = 16 << 20 // octets
 	maxHashing  = 2        // passwords hashed at a time, each in argonMemory KiB; others wait
 	maxCached   = 1024     // passwords remembered
+
+	// refusalTime is how long a refusal takes where some passwords are hashed and for others a command is asked.
+	refusalTime = time.Second
 
 	// settled is how old a modification time must be before an unchanged one proves that the content is unchanged.
 	settled = 2 * time.Second
@@ -43,6 +48,11 @@ type Users struct {
 	Remember time.Duration
 	// Now is the clock; time.Now if nil.
 	Now func() time.Time
+	// Checker is asked about passwords of those who have no secret in the file; nil: nobody is. Set it before the first
+	// call. Since it can't know keys, SCRAM is not offered beside it.
+	Checker *Checker
+	// Tokens is asked about OAuth 2.0 tokens, whatever the file has; nil: none is right. Set it before the first call.
+	Tokens *Checker
 
 	fsys    vfs.FS
 	path    string
@@ -50,8 +60,12 @@ type Users struct {
 	hashing chan struct{}
 	key     [sha256.Size]byte // of the cache; it never leaves the process
 	sleep   func(time.Duration)
+	after   func(time.Duration) <-chan time.Time
+
+	derive func(password string, salt []byte, iterations int) ScramKeys
 
 	mu     sync.Mutex
+	salt   []byte // see saltKey; nil: not read yet
 	loaded *userFile
 	known  map[[sha256.Size]byte]time.Time // MAC of name, secret and password -> when it is forgotten
 }
@@ -63,11 +77,16 @@ type userFile struct {
 	entries map[string]entry
 	decoy   Secret
 	digest  [sha256.Size]byte
+
+	lacksKeys bool         // there is a line that can do with a password, but not with SCRAM
+	derives   bool         // there is a line with the password itself, whose keys have to be derived
+	shapes    []scramShape // of the lines with keys
 }
 
 // NewUsers gives the users in the file at path; nothing is read yet.
 func NewUsers(fsys vfs.FS, path string) *Users {
-	u := &Users{fsys: fsys, path: path, limit: maxUserFile, hashing: make(chan struct{}, maxHashing), sleep: time.Sleep}
+	u := &Users{fsys: fsys, path: path, limit: maxUserFile, hashing: make(chan struct{}, maxHashing), sleep: time.Sleep,
+		after: time.After, derive: deriveScram}
 	rand.Read(u.key[:])
 	return u
 }
@@ -99,27 +118,92 @@ func (u *Users) Exists(name string) (bool, error) {
 
 // Authenticate checks a password. A wrong one and a wrong name are permanent, 5.7.8; all else is temporary, 4.7.0. At
 // most two passwords are hashed at a time; ctx ends the wait for that.
+//
+// Beside a Checker a refusal comes after a second at the earliest: so nobody sees who is in the file by the time that
+// only the others take.
 func (u *Users) Authenticate(ctx context.Context, name, password string) (User, error) {
 	file, err := u.load()
 	if err != nil {
 		return User{}, err
 	}
-	canonical, e, ok := file.find(name)
+	canonical, e, _ := file.find(name)
 	if e.err != nil {
 		return User{}, errUnavailable(e.err)
 	}
-	secret := e.secret
-	if !ok {
-		secret = file.decoy
+	start := u.now()
+	switch {
+	case e.secret.check == nil && u.Checker != nil:
+		err = u.Checker.check(ctx, canonical, password)
+	case e.secret.check == nil:
+		err = u.compare(ctx, canonical, file.decoy, password)
+		err = cmp.Or(err, errCredentials())
+	default:
+		err = u.compare(ctx, canonical, e.secret, password)
 	}
-	right, err := u.verify(ctx, canonical, secret, password)
+	if err != nil && u.Checker != nil && mail.StatusOf(err).IsPermanent() {
+		u.wait(ctx, refusalTime-u.now().Sub(start))
+	}
 	if err != nil {
-		return User{}, errUnavailable(err)
-	}
-	if !right || !ok {
-		return User{}, errCredentials()
+		return User{}, err
 	}
 	return User{canonical, e.fields}, nil
+}
+
+// AuthenticateToken checks an OAuth 2.0 token, which only a command can; see Tokens. The name need not be in the file.
+func (u *Users) AuthenticateToken(ctx context.Context, name, token string) (User, error) {
+	file, err := u.load()
+	if err != nil {
+		return User{}, err
+	}
+	canonical, e, _ := file.find(name)
+	switch {
+	case e.err != nil:
+		return User{}, errUnavailable(e.err)
+	case u.Tokens == nil:
+		return User{}, errCredentials()
+	}
+	if err := u.Tokens.check(ctx, canonical, token); err != nil {
+		return User{}, err
+	}
+	return User{canonical, e.fields}, nil
+}
+
+// Offers is part of Offerer. SCRAM is for files where everybody can use it: a client takes the strongest mechanism, and
+// would be told that its good password is wrong.
+func (u *Users) Offers(mech string) bool {
+	switch mech {
+	case MechScramSHA256, MechScramSHA256Plus:
+		if u.Checker != nil {
+			return false
+		}
+		file, err := u.load()
+		return err != nil || !file.lacksKeys
+	case MechOAuthBearer, MechXOAuth2:
+		return u.Tokens != nil
+	}
+	return true
+}
+
+// compare gives nil if the password fits.
+func (u *Users) compare(ctx context.Context, name string, secret Secret, password string) error {
+	right, err := u.verify(ctx, name, secret, password)
+	switch {
+	case err != nil:
+		return errUnavailable(err)
+	case !right:
+		return errCredentials()
+	}
+	return nil
+}
+
+func (u *Users) wait(ctx context.Context, d time.Duration) {
+	if d <= 0 {
+		return
+	}
+	select {
+	case <-u.after(d):
+	case <-ctx.Done():
+	}
 }
 
 func (u *Users) verify(ctx context.Context, name string, secret Secret, password string) (bool, error) {
@@ -143,13 +227,11 @@ func (u *Users) verify(ctx context.Context, name string, secret Secret, password
 	return right, nil
 }
 
-// endHashing gives the megabytes of the hash back when nobody else is about to use them: a server that idles after a
-// login stays small. That costs a millisecond or so, of the tens that a hash takes.
+// endHashing gives the megabytes of the hash back before the next one may start: else fifty clients that log in at once
+// leave the garbage of as many hashes. That costs a millisecond or so, of the tens that a hash takes.
 func (u *Users) endHashing() {
+	debug.FreeOSMemory()
 	<-u.hashing
-	if len(u.hashing) == 0 {
-		debug.FreeOSMemory()
-	}
 }
 
 // cacheID has the secret in it, so that a new password makes the old one forgotten.
@@ -178,32 +260,6 @@ func (u *Users) remember(id [sha256.Size]byte) {
 		u.known = make(map[[sha256.Size]byte]time.Time)
 	}
 	u.known[id] = u.now().Add(u.Remember)
-}
-
-// ScramKeys gives the keys of a user for SCRAM-SHA-256 and the canonical name. A name that is unknown, or that has
-// no keys, gets keys that no password fits, and the same ones each time until the
-// file changes: the client can't see the difference.
-func (u *Users) ScramKeys(name string) (User, ScramKeys, error) {
-	file, err := u.load()
-	if err != nil {
-		return User{}, ScramKeys{}, err
-	}
-	canonical, e, _ := file.find(name)
-	switch {
-	case e.err != nil:
-		return User{}, ScramKeys{}, errUnavailable(e.err)
-	case e.scram != nil:
-		return User{canonical, e.fields}, *e.scram, nil
-	}
-	seed := func(what string) []byte { return mac(file.digest[:], what+canonical) }
-	salt := seed("salt ")[:saltSize]
-	switch {
-	case e.secret.plain != "":
-		return User{canonical, e.fields}, deriveScram(e.secret.plain, salt, minIterations), nil
-	case file.decoy.plain != "":
-		return User{}, deriveScram(string(seed("password ")), salt, minIterations), nil
-	}
-	return User{}, ScramKeys{newIterations, salt, seed("stored "), seed("server ")}, nil
 }
 
 // find gives the line for a name. The zero entry is for a name that has none.
@@ -252,6 +308,7 @@ func (u *Users) read() (*userFile, error) {
 	}
 	f := &userFile{info: info, readAt: now, digest: sha256.Sum256(data), decoy: decoy()}
 	f.entries = parseUsers(data, &f.decoy)
+	f.survey()
 	return f, nil
 }
 

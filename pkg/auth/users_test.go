@@ -376,7 +376,7 @@ func TestEditWaitsForLock(t *testing.T) {
 // next edit clears away what a killed one left.
 func TestEditCrash(t *testing.T) {
 	base, _ := newMem(t, "# c\nann:{PLAIN}annspass\n")
-	line := printLine("joe", newEntry("joespass1", nil))
+	line := printLine("joe", newEntry("joespass1", entry{}))
 	add := func(fsys vfs.FS) error {
 		return NewUsers(fsys, "users").edit("joe", func(data []byte, name string) ([]byte, error) {
 			return replaceLine(data, name, line), nil

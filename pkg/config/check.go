@@ -24,6 +24,14 @@ func (c *Config) Check(now time.Time) Errors {
 			add(f.key, f.name, reason(err))
 		}
 	}
+	for key, words := range map[string][]string{"auth.command": c.Auth.Command, "auth.token_command": c.Auth.TokenCommand} {
+		if len(words) == 0 {
+			continue
+		}
+		if text := checkExecutable(words[0]); text != "" {
+			add(key, words[0], text)
+		}
+	}
 	for name, a := range c.Accounts {
 		if text := checkSecretFile(a.Password.File); text != "" {
 			add("account."+name+".password_file", a.Password.File, text)
@@ -52,6 +60,18 @@ func checkSecretFile(name string) string {
 		return reason(err)
 	case fi.Mode().Perm()&0o077 != 0:
 		return "others may read it; make it safe with: chmod 600 " + name
+	}
+	return ""
+}
+
+// checkExecutable says why a program can't be run; "" for nothing.
+func checkExecutable(name string) string {
+	fi, err := os.Stat(name)
+	switch {
+	case err != nil:
+		return reason(err)
+	case fi.IsDir() || fi.Mode().Perm()&0o111 == 0:
+		return "is not a program"
 	}
 	return ""
 }

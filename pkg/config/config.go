@@ -28,6 +28,7 @@ type Config struct {
 	Password  Secret   // for Smarthost
 	Reserve   int64    // octets to leave free on the file system of Spool
 
+	Auth     Auth
 	TLS      TLS
 	SMTP     SMTP
 	POP3     Mailbox
@@ -37,6 +38,13 @@ type Config struct {
 	Log      Log
 
 	origins map[string]string // by key; absent: default
+}
+
+// Auth names the commands that the servers ask about logins, word by word; empty for none. The first word is an absolute
+// path.
+type Auth struct {
+	Command      []string // about passwords that are not in the user file
+	TokenCommand []string // about OAuth tokens
 }
 
 // TLS has the certificate of our servers and the policy of our clients.

@@ -56,12 +56,20 @@ func (c *Config) keys() []Key {
 		newKey("reserve", "0", "space to leave free on the disk of the spool").size(&c.Reserve),
 	}
 	keys = append(keys, c.Password.keys("", "of the smarthost")...)
+	keys = append(keys, c.Auth.keys()...)
 	keys = append(keys, c.TLS.keys()...)
 	keys = append(keys, c.SMTP.keys()...)
 	keys = append(keys, c.POP3.keys("pop3", "127.0.0.1:1110", "600s")...)
 	keys = append(keys, c.IMAP.keys("imap", "127.0.0.1:1143", "30m")...)
 	keys = append(keys, c.Queue.keys()...)
 	return append(keys, c.Log.keys()...)
+}
+
+func (a *Auth) keys() []Key {
+	return []Key{
+		newKey("auth.command", "", "command that knows the passwords of users who have none in the user file").argv(&a.Command),
+		newKey("auth.token_command", "", "command that knows the OAuth tokens of users").argv(&a.TokenCommand),
+	}
 }
 
 func (t *TLS) keys() []Key {

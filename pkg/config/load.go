@@ -239,12 +239,21 @@ func (l *loader) check() {
 		l.failAt("queue.lifetime", FormatDuration(c.Queue.Lifetime), "must be longer than queue.warn_after, "+
 			FormatDuration(c.Queue.WarnAfter))
 	}
+	l.checkProgram("auth.command", c.Auth.Command)
+	l.checkProgram("auth.token_command", c.Auth.TokenCommand)
 	l.checkSecret("", c.Password)
 	for name, a := range c.Accounts {
 		if a.URL.IsZero() {
 			l.failAt("account."+name+".url", "", "an account needs a url such as pop3s://user@host")
 		}
 		l.checkSecret("account."+name+".", a.Password)
+	}
+}
+
+// checkProgram wants a command that does not depend on where we were started.
+func (l *loader) checkProgram(key string, words []string) {
+	if len(words) > 0 && !filepath.IsAbs(words[0]) {
+		l.failAt(key, words[0], "a command begins with the absolute path of a program")
 	}
 }
 

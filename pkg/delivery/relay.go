@@ -388,6 +388,7 @@ func authenticate(ctx context.Context, c *smtp.Client, s Server) error {
 	mech, err := auth.NewClient(s.credentials(), auth.Choice{
 		Offered: c.Extensions().Mechanisms(),
 		Secure:  c.MaySendSecret(),
+		TLS:     c.TLS(),
 	})
 	if err == nil {
 		err = c.Auth(ctx, mech)

@@ -29,7 +29,7 @@ func (d *dialog) capabilities() string {
 		if !d.mayUsePassword() {
 			caps = append(caps, "LOGINDISABLED")
 		}
-		for _, m := range auth.Mechanisms(d.mayUsePassword()) {
+		for _, m := range auth.Mechanisms(d.channel(), d.srv.Auth) {
 			caps = append(caps, "AUTH="+m)
 		}
 		return strings.Join(caps, " ")
@@ -38,6 +38,11 @@ func (d *dialog) capabilities() string {
 }
 
 func (d *dialog) mayUsePassword() bool { return d.local || d.c.TLS() != nil }
+
+// channel is the connection as logins see it.
+func (d *dialog) channel() auth.Channel {
+	return auth.Channel{Secure: d.mayUsePassword(), TLS: d.c.TLS(), Protocol: "IMAP", Remote: d.addr}
+}
 
 // capability is RFC 3501 §6.1.1.
 func (d *dialog) capability(context.Context, *wire.Args) error {
@@ -120,7 +125,7 @@ func (d *dialog) login(ctx context.Context, _ *wire.Args) error {
 	if err := d.guard.Enter(ctx); err != nil {
 		return err
 	}
-	user, err := d.srv.Auth.Authenticate(ctx, name, password)
+	user, err := d.srv.Auth.Authenticate(d.channel().Attempt(ctx, "LOGIN"), name, password)
 	if err != nil {
 		return d.guard.Refuse(ctx, name, err)
 	}
@@ -140,21 +145,21 @@ func (d *dialog) authenticate(ctx context.Context, _ *wire.Args) error {
 	if err := p.end(); err != nil {
 		return err
 	}
-	offered := auth.Mechanisms(d.mayUsePassword())
+	offered := auth.Mechanisms(d.channel(), d.srv.Auth)
 	switch {
-	case !slices.Contains(offered, mech) && slices.Contains(auth.Mechanisms(true), mech):
+	case !slices.Contains(offered, mech) && slices.Contains(auth.Mechanisms(auth.Channel{Secure: true}, d.srv.Auth), mech):
 		return errEncryption
 	case !slices.Contains(offered, mech):
 		return errMechanism
 	}
-	x, err := auth.NewServer(ctx, mech, d.mayUsePassword(), d.srv.Auth)
+	x, err := auth.NewServer(ctx, mech, d.channel(), d.srv.Auth)
 	if err != nil {
 		return err
 	}
 	if err := d.guard.Enter(ctx); err != nil {
 		return err
 	}
-	if err := session.Exchange(d.c, "+ ", initial, x.Next); err != nil {
+	if err := x.Verdict(session.Exchange(d.c, "+ ", initial, x.Next)); err != nil {
 		return d.guard.Refuse(ctx, x.Claimed(), err)
 	}
 	return d.enter(ctx, x.Claimed(), x.User())

@@ -43,7 +43,7 @@ const (
 
 // Limits that nobody needs to change, in octets.
 const (
-	lineBeforeLogin     = 8 << 10
+	lineBeforeLogin     = 17 << 10 // a token of 12 KiB in base64
 	lineAfterLogin      = 64 << 10
 	literalsBeforeLogin = 4 << 10 // of one command
 	literalsAfterLogin  = 256 << 10

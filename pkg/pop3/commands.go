@@ -79,7 +79,12 @@ func (d *dialog) capa(context.Context, *wire.Args) error {
 }
 
 // mechanisms are those that the peer may use now.
-func (d *dialog) mechanisms() []string { return auth.Mechanisms(d.mayUsePassword()) }
+func (d *dialog) mechanisms() []string { return auth.Mechanisms(d.channel(), d.srv.Auth) }
+
+// channel is the connection as logins see it.
+func (d *dialog) channel() auth.Channel {
+	return auth.Channel{Secure: d.mayUsePassword(), TLS: d.c.TLS(), Protocol: "POP3", Remote: d.addr}
+}
 
 // mayUsePassword reports that a password may be sent as it is.
 func (d *dialog) mayUsePassword() bool { return d.local || d.c.TLS() != nil }

@@ -37,7 +37,7 @@ func (d *dialog) pass(ctx context.Context, a *wire.Args) error {
 	if err := d.guard.Enter(ctx); err != nil {
 		return err
 	}
-	user, err := d.srv.Auth.Authenticate(ctx, name, a.Rest())
+	user, err := d.srv.Auth.Authenticate(d.channel().Attempt(ctx, "USER"), name, a.Rest())
 	if err != nil {
 		return d.guard.Refuse(ctx, name, err)
 	}
@@ -56,19 +56,19 @@ func (d *dialog) auth(ctx context.Context, a *wire.Args) error {
 	switch offered := d.mechanisms(); {
 	case mech == "":
 		return d.sayLines("Mechanisms follow", offered...)
-	case !slices.Contains(offered, mech) && slices.Contains(auth.Mechanisms(true), mech):
+	case !slices.Contains(offered, mech) && slices.Contains(auth.Mechanisms(auth.Channel{Secure: true}, d.srv.Auth), mech):
 		return errEncryption
 	case !slices.Contains(offered, mech):
 		return errMechanism
 	}
-	x, err := auth.NewServer(ctx, mech, d.mayUsePassword(), d.srv.Auth)
+	x, err := auth.NewServer(ctx, mech, d.channel(), d.srv.Auth)
 	if err != nil {
 		return err
 	}
 	if err := d.guard.Enter(ctx); err != nil {
 		return err
 	}
-	if err := session.Exchange(d.c, "+ ", initial, x.Next); err != nil {
+	if err := x.Verdict(session.Exchange(d.c, "+ ", initial, x.Next)); err != nil {
 		return d.guard.Refuse(ctx, x.Claimed(), err)
 	}
 	return d.login(ctx, x.Claimed(), x.User())

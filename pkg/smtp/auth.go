@@ -2,6 +2,7 @@ package smtp
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 
@@ -14,6 +15,7 @@ import (
 var (
 	errEncryption = reply(538, mail.Status{Class: 5, Subject: 7, Detail: 11}, "Encryption required, use STARTTLS first")
 	errMechanism  = reply(504, mail.Status{Class: 5, Subject: 5, Detail: 4}, "Mechanism not available")
+	errTemporary  = reply(454, mail.Status{Class: 4, Subject: 7}, "Temporary authentication failure")
 )
 
 // maySendPassword reports that a password may travel as it is: inside TLS, or on this host where that is allowed.
@@ -26,7 +28,12 @@ func (s *conversation) mechanisms() []string {
 	if s.srv.Auth == nil || !s.maySendPassword() {
 		return nil
 	}
-	return auth.Mechanisms(true)
+	return auth.Mechanisms(s.channel(), s.srv.Auth)
+}
+
+// channel is the connection as logins see it. Where a password may not travel, nothing is offered here.
+func (s *conversation) channel() auth.Channel {
+	return auth.Channel{Secure: true, TLS: s.peer.TLS, Protocol: "SMTP", Remote: s.peer.Addr}
 }
 
 // auth is "AUTH" SP mechanism [SP initial-response] (RFC 4954 §4).
@@ -39,19 +46,28 @@ func (s *conversation) auth(ctx context.Context, a *wire.Args) error {
 	if err := a.End(); err != nil {
 		return err
 	}
-	x, err := auth.NewServer(ctx, name, true, s.srv.Auth)
+	x, err := auth.NewServer(ctx, name, s.channel(), s.srv.Auth)
 	if err != nil {
 		return err
 	}
 	if err := s.guard.Enter(ctx); err != nil {
-		return err
+		return cannotTell(err)
 	}
-	if err := session.Exchange(s.c, "334 ", initial, x.Next); err != nil {
-		return s.guard.Refuse(ctx, x.Claimed(), err)
+	if err := x.Verdict(session.Exchange(s.c, "334 ", initial, x.Next)); err != nil {
+		return cannotTell(s.guard.Refuse(ctx, x.Claimed(), err))
 	}
 	s.guard.Welcome(x.Claimed())
 	s.peer.User = x.User().Name
 	return s.say(reply(235, mail.Status{Class: 2, Subject: 7}, "Welcome"))
+}
+
+// cannotTell gives trouble with the passwords the code that RFC 4954 §6 has for it.
+func cannotTell(err error) error {
+	var closing *session.ClosingError
+	if status := mail.StatusOf(err); status == errTemporary.Status && !errors.As(err, &closing) {
+		return reply(errTemporary.Code, status, "%s", mail.TextOf(err))
+	}
+	return err
 }
 
 func (s *conversation) mayAuth(name string) error {
