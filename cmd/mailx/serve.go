@@ -41,8 +41,11 @@ func (e *env) serveFlags(proto string) []cli.Flag {
 	}
 }
 
-// checkServe refuses what makes no sense together.
+// checkServe refuses what makes no sense together. From here on nothing is written to a connection by way of stderr.
 func checkServe(c *cli.Context) error {
+	if c.Bool("inetd") {
+		session.DivertStderr()
+	}
 	switch {
 	case c.Args().Present():
 		return usagef("%q is not needed here", c.Args().First())

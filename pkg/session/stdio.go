@@ -18,8 +18,9 @@ import (
 //
 // A socket on standard input is used directly, in both directions. The peer's address is the socket's, or what tcpserver
 // says in TCPREMOTEIP and TCPREMOTEPORT; a pipe without them has no address (RemoteAddr is nil). Deadlines work on sockets
-// and pipes; on terminals and files they are ignored.
+// and pipes; on terminals and files they are ignored. Standard error is taken off the connection.
 func Stdio(getenv func(string) string) (net.Conn, error) {
+	DivertStderr()
 	remote, err := remoteFromEnv(getenv)
 	if err != nil {
 		return nil, err
@@ -136,10 +137,15 @@ func ignoreNoDeadline(err error) error {
 // firstPassed is the first descriptor of socket activation (sd_listen_fds(3)).
 const firstPassed = 3
 
-// Passed gives the listeners that a service manager passed to this process (LISTEN_FDS, LISTEN_PID); none is no error.
-func Passed(getenv func(string) string) ([]net.Listener, error) {
+// Activated reports that a service manager passed sockets to this process (LISTEN_FDS, LISTEN_PID).
+func Activated(getenv func(string) string) bool {
 	pid := getenv("LISTEN_PID")
-	if getenv("LISTEN_FDS") == "" || pid != "" && pid != strconv.Itoa(os.Getpid()) {
+	return getenv("LISTEN_FDS") != "" && (pid == "" || pid == strconv.Itoa(os.Getpid()))
+}
+
+// Passed gives the listeners that a service manager passed to this process; none is no error.
+func Passed(getenv func(string) string) ([]net.Listener, error) {
+	if !Activated(getenv) {
 		return nil, nil
 	}
 	n, err := strconv.Atoi(getenv("LISTEN_FDS"))
