@@ -1,8 +1,11 @@
 package main
 
 import (
+	"os"
+
 	"github.com/urfave/cli/v2"
 
+	"mailx/pkg/session"
 	"mailx/pkg/smtp"
 )
 
@@ -28,7 +31,7 @@ func (e *env) serveLMTP(c *cli.Context) error {
 	if err := checkServe(c); err != nil {
 		return err
 	}
-	if !c.Bool("inetd") && !c.IsSet("listen") {
+	if !c.Bool("inetd") && !c.IsSet("listen") && !session.Activated(os.Getenv) {
 		return usagef("--listen /run/mailx-lmtp.sock or --inetd is needed")
 	}
 	sys, err := e.system()
