@@ -98,6 +98,9 @@ func dialect(lmtp bool) *session.Dialect[*conversation] {
 	if lmtp {
 		hello = []session.Command[*conversation]{{Verb: "LHLO", In: session.Any, Do: (*conversation).ehlo}}
 	}
+	for _, method := range []string{"CONNECT", "GET", "HEAD", "OPTIONS", "POST", "PUT"} {
+		hello = append(hello, session.Command[*conversation]{Verb: method, In: session.Any, Do: (*conversation).http})
+	}
 	return &session.Dialect[*conversation]{
 		State: func(s *conversation) session.State { return s.state },
 		Greet: (*conversation).greet,
