@@ -45,14 +45,14 @@ func TestFetchFromMailx(t *testing.T) {
 	}
 }
 
-// dovecot is a POP3 server with a mailbox of bob's.
+// dovecot is a POP3 or IMAP server with a mailbox of bob's.
 type dovecot struct {
 	addr string
 	box  string
 }
 
 // startDovecot needs root, since Dovecot's processes take on users of their own.
-func startDovecot(t *testing.T, w *world) *dovecot {
+func startDovecot(t *testing.T, w *world, proto string) *dovecot {
 	t.Helper()
 	program := peer(t, "dovecot")
 	if os.Getuid() != 0 {
@@ -61,8 +61,8 @@ func startDovecot(t *testing.T, w *world) *dovecot {
 	if _, err := osuser.Lookup("dovenull"); err != nil {
 		t.Skip("dovecot has no user dovenull here")
 	}
-	if _, err := os.Stat("/usr/lib/dovecot/pop3"); err != nil {
-		t.Skip("dovecot-pop3d is not installed")
+	if _, err := os.Stat("/usr/lib/dovecot/" + proto); err != nil {
+		t.Skip("dovecot-" + proto + "d is not installed")
 	}
 	dir := nobodysDir(t)
 	if err := os.Chmod(dir, 0o755); err != nil {
@@ -75,17 +75,17 @@ func startDovecot(t *testing.T, w *world) *dovecot {
 		t.Fatal(err)
 	}
 	d.addr = startPeer(t, nil, func(port string) []string {
-		config := writeFile(t, dir, "dovecot.conf", dovecotConfig(w, dir, port))
+		config := writeFile(t, dir, "dovecot.conf", dovecotConfig(w, proto, dir, port))
 		return []string{program, "-F", "-c", config}
 	})
 	return d
 }
 
-func dovecotConfig(w *world, dir, port string) string {
+func dovecotConfig(w *world, proto, dir, port string) string {
 	return `base_dir = ` + dir + `/run
 state_dir = ` + dir + `/state
 log_path = ` + dir + `/log
-protocols = pop3
+protocols = ` + proto + `
 listen = 127.0.0.1
 first_valid_uid = 1
 first_valid_gid = 1
@@ -102,17 +102,21 @@ userdb {
   driver = passwd-file
   args = ` + dir + `/passwd
 }
-service pop3-login {
-  inet_listener pop3 {
+service ` + proto + `-login {
+  inet_listener ` + proto + ` {
     port = ` + port + `
   }
-  inet_listener pop3s {
+  inet_listener ` + proto + `s {
     port = 0
   }
 }
 service anvil {
   chroot =
+  unix_listener anvil-auth-penalty {
+    mode = 0
+  }
 }
+auth_failure_delay = 0
 `
 }
 
@@ -129,7 +133,7 @@ func TestFetchFromDovecot(t *testing.T) {
 	for name, host := range map[string]string{"clear": "127.0.0.1", "STLS": "[::ffff:127.0.0.1]"} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
-			d := startDovecot(t, w)
+			d := startDovecot(t, w, "pop3")
 			var texts []string
 			for _, text := range mail(pop3Messages) {
 				texts = append(texts, text+"\n") // Dovecot completes the last line

@@ -3,7 +3,6 @@
 package interop
 
 import (
-	"net"
 	"regexp"
 	"strings"
 	"testing"
@@ -49,63 +48,4 @@ func TestInetdCut(t *testing.T) {
 	}
 	w.mailx(session, "serve-smtp", "--inetd") // the end of the input is no QUIT, but the message was whole
 	takeOne(t, w.mailbox(user))
-}
-
-// TestTCPServer runs one process for each connection.
-func TestTCPServer(t *testing.T) {
-	tcpserver := peer(t, "tcpserver")
-	checkInetd(t, newWorld(t), func(w *world, verb string) (addr string) {
-		return startPeer(t, w.environ(), func(port string) []string {
-			return []string{tcpserver, "-HRl0", "127.0.0.1", port, w.bin, verb, "--inetd"}
-		})
-	})
-}
-
-// TestSocketActivate has the sockets passed: the listening one to a process that stays, or each connection as standard
-// input and output.
-func TestSocketActivate(t *testing.T) {
-	activate := peer(t, "systemd-socket-activate")
-	for name, how := range map[string]struct{ before, after []string }{
-		"listening socket": {},
-		"connection":       {before: []string{"--accept", "--inetd"}, after: []string{"--inetd"}},
-	} {
-		t.Run(name, func(t *testing.T) {
-			checkInetd(t, newWorld(t), func(w *world, verb string) (addr string) {
-				return startPeer(t, w.environ(), func(port string) []string {
-					args := append([]string{activate, "--listen", "127.0.0.1:" + port}, how.before...)
-					for _, entry := range w.environ() {
-						args = append(args, "--setenv="+entry)
-					}
-					return append(append(args, w.bin, verb), how.after...)
-				})
-			})
-		})
-	}
-}
-
-// checkInetd delivers by two clients and collects by one.
-func checkInetd(t *testing.T, w *world, start func(w *world, verb string) (addr string)) {
-	t.Helper()
-	curl := peer(t, "curl")
-	addr := start(w, "serve-smtp")
-	for _, send := range []client{
-		{name: "curl", with: "ESMTP", send: curlClient()},
-		{name: "curl STARTTLS AUTH", with: "ESMTPSA", send: curlClient("--ssl-reqd", "--user", user+":"+secret)},
-		{name: "swaks", with: "ESMTP", send: swaksClient(), adds: true},
-	} {
-		t.Run(send.name, func(t *testing.T) { handOver(t, w, addr, send, letters()[1]) })
-	}
-	deliver(t, addr, sender, rcpt, mail(3))
-	want := messages(t, w.mailbox(user))
-	pop := start(w, "serve-pop3")
-	for i, text := range want {
-		url := "pop3://" + pop + "/" + string(rune('1'+i))
-		got := job{args: []string{curl, "-sS", "--noproxy", "*", "--user", user + ":" + secret, url}, dir: t.TempDir()}.run(t).must(t, 0)
-		diff(t, got, crlf(text))
-	}
-	if conn, err := net.Dial("tcp", addr); err != nil {
-		t.Error(err)
-	} else {
-		conn.Close()
-	}
 }

@@ -71,8 +71,13 @@ func newWorld(t *testing.T, settings ...string) *world {
 // serve starts a server of mailx on a free port and gives its address.
 func (w *world) serve(args ...string) string {
 	w.t.Helper()
-	args = append(args, "--listen", "127.0.0.1:0")
-	return mailtest.Command{Bin: w.bin, Args: args, Home: w.home, Env: w.env, Ready: "listening"}.Start(w.t).Addr()
+	return w.start(append(args, "--listen", "127.0.0.1:0")...).Addr()
+}
+
+// start starts a server of mailx, which its arguments tell where to listen.
+func (w *world) start(args ...string) *mailtest.Process {
+	w.t.Helper()
+	return mailtest.Command{Bin: w.bin, Args: args, Home: w.home, Env: w.env, Ready: "listening"}.Start(w.t)
 }
 
 // mailx runs a command of mailx to its end.
@@ -206,6 +211,13 @@ func peer(t testing.TB, name string) string {
 // port; env nil is that of a peer. Where another program takes the port first, another port is tried.
 func startPeer(t *testing.T, env []string, argv func(port string) []string) (addr string) {
 	t.Helper()
+	addr, _ = startPeerProcess(t, env, argv)
+	return addr
+}
+
+// startPeerProcess is startPeer that gives the process too.
+func startPeerProcess(t *testing.T, env []string, argv func(port string) []string) (addr string, pid int) {
+	t.Helper()
 	var last string
 	for range 5 {
 		addr = freeAddr(t)
@@ -235,13 +247,13 @@ func startPeer(t *testing.T, env []string, argv func(port string) []string) (add
 		}
 		if answers(addr, ended) {
 			t.Cleanup(stop)
-			return addr
+			return addr, cmd.Process.Pid
 		}
 		stop()
 		last = strings.Join(args, " ") + ": " + out.String()
 	}
 	t.Fatalf("does not come up: %s", last)
-	return ""
+	return "", 0
 }
 
 // answers waits until something listens at the address, or the program has ended.
