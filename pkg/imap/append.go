@@ -12,8 +12,11 @@ import (
 	"mailx/pkg/wire"
 )
 
-// literalTime is what a client has for each next piece of a message.
-const literalTime = 10 * time.Minute
+// How a message has to come: it may fall behind its rate, in octets a second, for literalTime.
+const (
+	literalTime = 10 * time.Minute
+	literalRate = 100
+)
 
 var (
 	errTooBig    = &no{code: "TOOBIG", text: "Message too big"}
@@ -110,7 +113,7 @@ func (d *dialog) receive(in io.Writer, args appendArgs) error {
 	if err := d.invite(args.unasked); err != nil {
 		return err
 	}
-	d.c.Idle(literalTime)
+	d.c.Pace(literalTime, literalRate)
 	literal := d.c.Literal(args.size)
 	_, werr := io.Copy(in, wire.LocalForm(literal))
 	if _, err := io.Copy(io.Discard, literal); err != nil {

@@ -66,6 +66,7 @@ var (
 	ErrShutdown = mail.Temporaryf(3, 2, "Server is shutting down, closing connection")
 	ErrMistakes = mail.Temporaryf(7, 0, "Too many bad commands, closing connection")
 	ErrBusy     = mail.Temporaryf(3, 2, "Too many connections, try again later")
+	ErrForeign  = mail.Permanentf(5, 1, "This is another protocol, closing connection")
 )
 
 // ClosingError says that the connection is closed after the reply (SMTP 421, IMAP BYE).
@@ -122,6 +123,7 @@ type run[S any] struct {
 	lim      Limits
 	gate     gate
 	mistakes int
+	started  bool // something has been read
 }
 
 func (r *run[S]) loop(ctx context.Context) error {
@@ -153,9 +155,11 @@ func (r *run[S]) next(ctx context.Context) (string, error) {
 		if !r.gate.wait(r.c, r.lim.Command) {
 			return "", r.bye(ErrShutdown)
 		}
-		line, err := r.c.ReadLine()
+		line, err := r.readLine()
 		r.gate.work()
 		switch {
+		case err == ErrForeign:
+			return "", r.bye(err)
 		case err == nil:
 			return line, nil
 		case wire.IsPeerFault(err):
@@ -177,11 +181,50 @@ func (r *run[S]) next(ctx context.Context) (string, error) {
 	}
 }
 
+// readLine refuses peers that speak something else: a browser that a page has sent here, or one that begins with TLS where
+// there is none. They would take each reply for their own, or wait for one for ever.
+func (r *run[S]) readLine() (string, error) {
+	if !r.started {
+		first, err := r.c.First()
+		if err != nil {
+			return "", err
+		}
+		if r.started = true; first == tlsHandshake && r.c.TLS() == nil {
+			return "", ErrForeign
+		}
+	}
+	line, err := r.c.ReadLine()
+	if err == nil && isHTTP(line) {
+		r.c.Trace(false, line)
+		return "", ErrForeign
+	}
+	return line, err
+}
+
+// tlsHandshake starts a TLS ClientHello (RFC 8446 §5.1, ContentType).
+const tlsHandshake = 22
+
+// isHTTP reports a request line of HTTP (RFC 9112 §3), and the preface of HTTP/2 (RFC 9113 §3.4).
+func isHTTP(line string) bool {
+	if i := len(line) - len(" HTTP/1.1"); i < 0 || line[i:i+len(" HTTP/")] != " HTTP/" {
+		return false
+	}
+	method, _, _ := strings.Cut(line, " ")
+	switch method {
+	case "GET", "POST", "PUT", "HEAD", "OPTIONS", "CONNECT", "DELETE", "PATCH", "TRACE", "PRI":
+		return true
+	}
+	return false
+}
+
 // serve runs one command and answers it.
 func (r *run[S]) serve(ctx context.Context, line string) error {
 	tag, verb, rest, err := r.split(line)
 	if err != nil {
 		r.c.Trace(false, line)
+		if r.c.Err() != nil {
+			return r.lost()
+		}
 		return r.reply(tag, verb, err)
 	}
 	cmd, err := r.find(verb, rest)
@@ -189,10 +232,8 @@ func (r *run[S]) serve(ctx context.Context, line string) error {
 	if err == nil {
 		err = cmd.Do(r.s, ctx, wire.NewArgs(r.c, rest))
 	}
-	if cerr := r.c.Err(); errors.Is(cerr, os.ErrDeadlineExceeded) {
-		return r.bye(ErrTimeout)
-	} else if cerr != nil {
-		return cerr // nobody is there to read a reply
+	if r.c.Err() != nil {
+		return r.lost()
 	}
 	var after *then
 	if !errors.As(err, &after) {
@@ -205,6 +246,14 @@ func (r *run[S]) serve(ctx context.Context, line string) error {
 		return err
 	}
 	return after.do(ctx)
+}
+
+// lost ends the session after a command in whose midst the input has ended: who was too slow may still read, and nobody else.
+func (r *run[S]) lost() error {
+	if err := r.c.Err(); !errors.Is(err, os.ErrDeadlineExceeded) {
+		return err
+	}
+	return r.bye(ErrTimeout)
 }
 
 func (r *run[S]) split(line string) (tag, verb, rest string, err error) {
@@ -257,8 +306,12 @@ func (r *run[S]) reply(tag, verb string, err error) error {
 	return nil
 }
 
+// farewellTime is how long the peer may take to hear why the session ends.
+const farewellTime = 10 * time.Second
+
 // bye tells the peer why the session ends; the result ends the loop.
 func (r *run[S]) bye(err error) error {
+	r.c.SetWriteTime(farewellTime)
 	var closing *ClosingError
 	if !errors.As(err, &closing) {
 		err = &ClosingError{err}

@@ -64,14 +64,14 @@ type Conn struct {
 	out     []byte
 	werr    error // of the connection, sticks
 	maxLine int
-	idle    time.Duration // >0: the deadline moves at every read
-	wait    time.Duration // >0: for one write to get through
+	pace    pace          // of the peer, where time is not given for a whole
+	wait    time.Duration // >0: for maxWrite octets to get through
 	trace   TraceFunc
 }
 
 // NewConn takes over nc; Close closes it. Lines are limited to DefaultMaxLine until SetMaxLine says otherwise.
 func NewConn(nc net.Conn) *Conn {
-	return &Conn{nc: nc, buf: make([]byte, smallBuffer), maxLine: DefaultMaxLine, wait: 5 * time.Minute}
+	return &Conn{nc: nc, buf: make([]byte, smallBuffer), maxLine: DefaultMaxLine, wait: writeTime}
 }
 
 // SetMaxLine sets the limit of a line, its CRLF included.
@@ -103,27 +103,6 @@ func (c *Conn) TLS() *tls.ConnectionState {
 	return &s
 }
 
-// Within gives the peer d for all that it sends until the next call of Within or Idle: dripping octets wins it nothing.
-// Zero waits for ever.
-func (c *Conn) Within(d time.Duration) {
-	c.idle = 0
-	c.setReadDeadline(d)
-}
-
-// Idle gives the peer d for each next piece of input.
-func (c *Conn) Idle(d time.Duration) {
-	c.idle = d
-	c.setReadDeadline(d)
-}
-
-func (c *Conn) setReadDeadline(d time.Duration) {
-	var t time.Time
-	if d > 0 {
-		t = time.Now().Add(d)
-	}
-	c.nc.SetReadDeadline(t)
-}
-
 // Interrupt ends a read that is under way, from any goroutine: it returns os.ErrDeadlineExceeded.
 func (c *Conn) Interrupt() { c.nc.SetReadDeadline(time.Unix(1, 0)) }
 
@@ -144,10 +123,7 @@ func (c *Conn) fill() error {
 	if c.r == c.w {
 		c.r, c.w = 0, 0
 	}
-	if c.idle > 0 {
-		c.setReadDeadline(c.idle)
-	}
-	n, err := c.nc.Read(c.buf[c.w:])
+	n, err := c.receive(c.buf[c.w:])
 	c.w += n
 	c.full = c.w == len(c.buf)
 	if n > 0 {
@@ -308,13 +284,16 @@ func (c *Conn) spill() error {
 	return c.Flush()
 }
 
-// Flush sends what was written. The first error sticks: nothing is sent after it.
+// Flush sends what was written. A peer that takes less than 64 KiB in the time for it is given up, see SetWriteTime. The first
+// error sticks: nothing is sent after it.
 func (c *Conn) Flush() error {
-	if c.werr == nil && len(c.out) > 0 {
+	for rest := c.out; c.werr == nil && len(rest) > 0; {
+		n := min(len(rest), maxWrite)
 		if c.wait > 0 {
 			c.nc.SetWriteDeadline(time.Now().Add(c.wait))
 		}
-		_, c.werr = c.nc.Write(c.out)
+		_, c.werr = c.nc.Write(rest[:n])
+		rest = rest[n:]
 	}
 	c.out = c.out[:0]
 	if cap(c.out) > 2*largeBuffer {
