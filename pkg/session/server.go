@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/netip"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"time"
 )
@@ -23,9 +25,18 @@ type Server struct {
 	MaxPerAddress int           // of one IPv4 address or one IPv6 /64
 	Grace         time.Duration // for commands under way at shutdown; 0 is 30 s
 
-	mu     sync.Mutex
-	total  int
-	byAddr map[netip.Prefix]int
+	// Proxies are the networks whose connections begin with a PROXY header, which says who the client is. They have to.
+	Proxies []netip.Prefix
+	Log     *slog.Logger // of connections refused; nil: none
+
+	// ServeOne counts the connections of a service with those of other processes, in the file Places; "" counts nothing.
+	Service, Places string
+	Tally           *Tally // keeps the log of refusals short where each connection has a process; nil: it is not
+
+	mu      sync.Mutex
+	total   int
+	byAddr  map[netip.Prefix]int
+	refused refusals
 }
 
 // Serve accepts on every listener until ctx ends, then lets commands under way finish, closes and returns nil. A listener
@@ -100,32 +111,67 @@ func sleep(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// admit starts a session if there is a place for the peer.
+// admit starts a session if there is a place for the peer. One that comes through a proxy has an address only when the
+// header is there; until then it counts in the total.
 func (s *Server) admit(ctx context.Context, nc net.Conn, serving *sync.WaitGroup) {
+	if !s.enter() {
+		s.turnAway(nc, errTotal)
+		return
+	}
+	if s.isProxy(nc.RemoteAddr()) {
+		serving.Go(func() {
+			defer s.leave()
+			s.protect(nc, func() { s.serveProxied(ctx, nc) })
+		})
+		return
+	}
 	key := network(nc.RemoteAddr())
-	if !s.enter(key) {
-		if s.Refuse != nil {
-			nc.SetWriteDeadline(time.Now().Add(time.Second))
-			s.Refuse(nc)
-		}
-		nc.Close()
+	if !s.enterFrom(key) {
+		s.leave()
+		s.turnAway(nc, errPerAddress)
 		return
 	}
 	serving.Go(func() {
-		defer s.leave(key)
+		defer s.leave()
+		defer s.leaveFrom(key)
 		s.Protect(ctx, nc)
 	})
 }
 
+// serveProxied serves the client behind a proxy, if there is a place for it.
+func (s *Server) serveProxied(ctx context.Context, nc net.Conn) {
+	client, err := Unproxied(nc)
+	if err != nil {
+		s.drop(nc, err)
+		return
+	}
+	key := network(client.RemoteAddr())
+	if !s.enterFrom(key) {
+		s.turnAway(client, errPerAddress)
+		return
+	}
+	defer s.leaveFrom(key)
+	s.Handle(ctx, client)
+}
+
+func (s *Server) isProxy(a net.Addr) bool {
+	ip, ok := AddrOf(a)
+	return ok && slices.ContainsFunc(s.Proxies, func(p netip.Prefix) bool { return p.Contains(ip) })
+}
+
 // Protect runs Handle; a panic ends this one session and is reported.
 func (s *Server) Protect(ctx context.Context, nc net.Conn) {
+	s.protect(nc, func() { s.Handle(ctx, nc) })
+}
+
+func (s *Server) protect(nc net.Conn, serve func()) {
 	defer func() {
 		if p := recover(); p != nil {
 			nc.Close()
 			s.report(fmt.Errorf("panic in a session: %v\n%s", p, debug.Stack()))
 		}
 	}()
-	s.Handle(ctx, nc)
+	serve()
 }
 
 func (s *Server) report(err error) {
@@ -165,25 +211,38 @@ func NameOf(addr netip.Addr) string {
 	return addr.String()
 }
 
-func (s *Server) enter(key netip.Prefix) bool {
+func (s *Server) enter() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.MaxConns > 0 && s.total >= s.MaxConns {
+		return false
+	}
+	s.total++
+	return true
+}
+
+func (s *Server) leave() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.total--
+}
+
+func (s *Server) enterFrom(key netip.Prefix) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.byAddr == nil {
 		s.byAddr = make(map[netip.Prefix]int)
 	}
-	isFull := s.MaxConns > 0 && s.total >= s.MaxConns
-	if isFull || s.MaxPerAddress > 0 && key.IsValid() && s.byAddr[key] >= s.MaxPerAddress {
+	if s.MaxPerAddress > 0 && key.IsValid() && s.byAddr[key] >= s.MaxPerAddress {
 		return false
 	}
-	s.total++
 	s.byAddr[key]++
 	return true
 }
 
-func (s *Server) leave(key netip.Prefix) {
+func (s *Server) leaveFrom(key netip.Prefix) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.total--
 	if s.byAddr[key]--; s.byAddr[key] == 0 {
 		delete(s.byAddr, key)
 	}

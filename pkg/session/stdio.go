@@ -16,10 +16,16 @@ import (
 // Stdio makes a connection of standard input and output, for one session under a super-server (inetd, tcpserver, systemd
 // with Accept=yes) or at the end of a pipe (ssh, `sendmail -bs`).
 //
+// A connected socket that a service manager has passed as descriptor 3 goes before (systemd with Accept=yes and without
+// StandardInput=socket; LISTEN_FDS, LISTEN_PID); its peer is the socket's, whatever REMOTE_ADDR says.
+//
 // A socket on standard input is used directly, in both directions. The peer's address is the socket's, or what tcpserver
 // says in TCPREMOTEIP and TCPREMOTEPORT; a pipe without them has no address (RemoteAddr is nil). Deadlines work on sockets
 // and pipes; on terminals and files they are ignored. Standard error is taken off the connection.
 func Stdio(getenv func(string) string) (net.Conn, error) {
+	if n, err := passedSockets(getenv); err == nil && n == 1 && isConnected(firstPassed) {
+		return passedConn(firstPassed)
+	}
 	DivertStderr()
 	remote, err := remoteFromEnv(getenv)
 	if err != nil {
@@ -46,6 +52,22 @@ func stdinSocket() (net.Conn, bool, error) {
 	f.Close()
 	releaseStdout()
 	return nc, true, nil
+}
+
+// isConnected reports a socket with a peer; one that listens has none.
+func isConnected(fd int) bool {
+	_, err := unix.Getpeername(fd)
+	return err == nil
+}
+
+func passedConn(fd int) (net.Conn, error) {
+	f := os.NewFile(uintptr(fd), "connection")
+	defer f.Close() // the connection is a duplicate
+	nc, err := net.FileConn(f)
+	if err != nil {
+		return nil, fmt.Errorf("passed descriptor %d: %w", fd, err)
+	}
+	return nc, nil
 }
 
 // releaseStdout drops our second handle of the socket, so that closing the connection closes it. Descriptors 0 and 1 are
@@ -139,18 +161,15 @@ const firstPassed = 3
 
 // Activated reports that a service manager passed sockets to this process (LISTEN_FDS, LISTEN_PID).
 func Activated(getenv func(string) string) bool {
-	pid := getenv("LISTEN_PID")
-	return getenv("LISTEN_FDS") != "" && (pid == "" || pid == strconv.Itoa(os.Getpid()))
+	n, err := passedSockets(getenv)
+	return n > 0 || err != nil
 }
 
 // Passed gives the listeners that a service manager passed to this process; none is no error.
 func Passed(getenv func(string) string) ([]net.Listener, error) {
-	if !Activated(getenv) {
-		return nil, nil
-	}
-	n, err := strconv.Atoi(getenv("LISTEN_FDS"))
-	if err != nil || n < 0 || n > 64 {
-		return nil, errors.New("LISTEN_FDS is not a number from 0 to 64")
+	n, err := passedSockets(getenv)
+	if err != nil {
+		return nil, err
 	}
 	var ls []net.Listener
 	for fd := firstPassed; fd < firstPassed+n; fd++ {
@@ -164,6 +183,19 @@ func Passed(getenv func(string) string) ([]net.Listener, error) {
 		ls = append(ls, l)
 	}
 	return ls, nil
+}
+
+// passedSockets is how many descriptors were passed to this process, from firstPassed on.
+func passedSockets(getenv func(string) string) (int, error) {
+	pid := getenv("LISTEN_PID")
+	if getenv("LISTEN_FDS") == "" || pid != "" && pid != strconv.Itoa(os.Getpid()) {
+		return 0, nil
+	}
+	n, err := strconv.Atoi(getenv("LISTEN_FDS"))
+	if err != nil || n < 0 || n > 64 {
+		return 0, errors.New("LISTEN_FDS is not a number from 0 to 64")
+	}
+	return n, nil
 }
 
 // Listen opens one address: "host:port", ":port", or "unix:/path" (also "/path"). A stale unix socket, to which nobody
