@@ -50,7 +50,7 @@ func (s *system) localSMTP() *smtp.Server {
 	}
 	cfg := s.cfg.SMTP
 	return &smtp.Server{Hostname: s.cfg.Hostname, Backend: submissions{intake, s, func(*smtp.Peer) bool { return true }}, MaxSize: cfg.MaxSize, MaxRcpts: cfg.MaxRcpts,
-		MaxMessages: maxPipeMessages, MaxHold: cfg.MaxHold, Timeout: cfg.Timeout, DataTimeout: cfg.DataTimeout}
+		MaxMessages: maxPipeMessages, MaxHold: cfg.MaxHold, Timeout: cfg.Timeout, DataTimeout: cfg.DataTimeout, MinRate: -1}
 }
 
 // maxPipeMessages is for peers that are trusted with a session of any length: a program that sends a newsletter, a mail server

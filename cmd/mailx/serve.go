@@ -7,23 +7,29 @@ import (
 	"io"
 	"io/fs"
 	"net"
+	"net/netip"
 	"os"
 	"os/signal"
+	"path"
 	"syscall"
 
 	"github.com/urfave/cli/v2"
 
+	"mailx/pkg/maillog"
 	"mailx/pkg/session"
 	"mailx/pkg/vfs"
 )
 
 // service is one protocol, ready to be served.
 type service struct {
+	name          string // of the protocol, to count its connections by
 	listen        []string
 	serveConn     func(ctx context.Context, nc net.Conn) error
 	refuse        func(nc net.Conn)
 	maxConns      int
 	maxPerAddress int
+	proxies       []netip.Prefix
+	log           *maillog.Logger
 }
 
 // serveFlags are those that all servers have; proto is the table of their keys.
@@ -66,14 +72,11 @@ func (e *env) serve(c *cli.Context, s service) error {
 		Report:        func(err error) { e.note("%v", err) },
 		MaxConns:      s.maxConns,
 		MaxPerAddress: s.maxPerAddress,
+		Proxies:       s.proxies,
+		Log:           s.log.Slog(),
 	}
 	if c.Bool("inetd") {
-		nc, err := session.Stdio(os.Getenv)
-		if err != nil {
-			return err
-		}
-		server.Protect(c.Context, nc)
-		return nil
+		return e.serveOne(c.Context, server, s.name)
 	}
 	ctx, stop := e.untilSignal(c.Context)
 	defer stop()
@@ -85,6 +88,22 @@ func (e *env) serve(c *cli.Context, s service) error {
 		return err
 	}
 	return server.Serve(ctx, listeners...)
+}
+
+// serveOne serves standard input. What a server that stays counts in memory is counted in files here.
+func (e *env) serveOne(ctx context.Context, server *session.Server, name string) error {
+	cfg, err := e.config()
+	if err != nil {
+		return err
+	}
+	nc, err := session.Stdio(os.Getenv)
+	if err != nil {
+		return err
+	}
+	server.Service, server.Places = name, path.Join(cfg.Spool, "state/connections")
+	server.Tally = &session.Tally{Path: path.Join(cfg.Spool, "state/refused")}
+	server.ServeOne(ctx, nc)
+	return nil
 }
 
 // prepareSpool makes the spool before anybody connects, and says what the first client would only be told as 451.

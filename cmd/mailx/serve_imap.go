@@ -36,7 +36,8 @@ func (e *env) serveIMAP(c *cli.Context) error {
 	}
 	srv.Trace = e.tracer(c.Bool("trace"), true)
 	cfg := sys.cfg.IMAP
-	return e.serve(c, service{listen: cfg.Listen, serveConn: srv.ServeConn, refuse: srv.Refuse, maxConns: cfg.MaxConnections})
+	return e.serve(c, service{name: "imap", listen: cfg.Listen, serveConn: srv.ServeConn, refuse: srv.Refuse, log: sys.log,
+		maxConns: cfg.MaxConnections, maxPerAddress: cfg.MaxPerAddress, proxies: cfg.ProxyFrom})
 }
 
 func (s *system) imapServer(implicitTLS, stays bool) (*imap.Server, error) {

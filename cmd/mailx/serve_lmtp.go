@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"os"
 
 	"github.com/urfave/cli/v2"
@@ -46,6 +47,6 @@ func (e *env) serveLMTP(c *cli.Context) error {
 	cfg := sys.cfg.SMTP
 	srv := &smtp.Server{Hostname: sys.cfg.Hostname, Backend: intake, LMTP: true, MaxSize: cfg.MaxSize, MaxRcpts: cfg.MaxRcpts,
 		MaxMessages: maxPipeMessages, Mistakes: cfg.MaxBadCommands, Timeout: cfg.Timeout, DataTimeout: cfg.DataTimeout,
-		Trace: e.tracer(c.Bool("trace"), true)}
-	return e.serve(c, service{listen: c.StringSlice("listen"), serveConn: srv.ServeConn, refuse: srv.Refuse, maxConns: cfg.MaxConnections})
+		MinRate: cmp.Or(cfg.MinRate, -1), Trace: e.tracer(c.Bool("trace"), true)}
+	return e.serve(c, service{name: "lmtp", log: sys.log, listen: c.StringSlice("listen"), serveConn: srv.ServeConn, refuse: srv.Refuse, maxConns: cfg.MaxConnections})
 }

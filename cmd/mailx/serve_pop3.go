@@ -31,7 +31,8 @@ func (e *env) servePOP3(c *cli.Context) error {
 	}
 	srv.Trace = e.tracer(c.Bool("trace"), true)
 	cfg := sys.cfg.POP3
-	return e.serve(c, service{listen: cfg.Listen, serveConn: srv.ServeConn, refuse: srv.Refuse, maxConns: cfg.MaxConnections})
+	return e.serve(c, service{name: "pop3", listen: cfg.Listen, serveConn: srv.ServeConn, refuse: srv.Refuse, log: sys.log,
+		maxConns: cfg.MaxConnections, maxPerAddress: cfg.MaxPerAddress, proxies: cfg.ProxyFrom})
 }
 
 func (s *system) pop3Server(implicitTLS, stays bool) (*pop3.Server, error) {

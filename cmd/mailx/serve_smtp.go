@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"log/slog"
 	"path"
 
@@ -42,8 +43,8 @@ func (e *env) serveSMTP(c *cli.Context) error {
 	}
 	srv.Trace = e.tracer(c.Bool("trace"), true)
 	cfg := sys.cfg.SMTP
-	return e.serve(c, service{listen: cfg.Listen, serveConn: srv.ServeConn, refuse: srv.Refuse,
-		maxConns: cfg.MaxConnections, maxPerAddress: cfg.MaxPerAddress})
+	return e.serve(c, service{name: "smtp", listen: cfg.Listen, serveConn: srv.ServeConn, refuse: srv.Refuse, log: sys.log,
+		maxConns: cfg.MaxConnections, maxPerAddress: cfg.MaxPerAddress, proxies: cfg.ProxyFrom})
 }
 
 // smtpServer is the server of the configuration. One that stays remembers who gave the right password lately.
@@ -76,6 +77,10 @@ func (s *system) smtpServer(implicitTLS, stays bool) (*smtp.Server, error) {
 		Mistakes:     cfg.MaxBadCommands,
 		Timeout:      cfg.Timeout,
 		DataTimeout:  cfg.DataTimeout,
+		MinRate:      cmp.Or(cfg.MinRate, -1),
+		GreetDelay:   cfg.GreetDelay,
+		XClientFrom:  cfg.XClientFrom,
+		MayName:      s.rcptRates(),
 	}, nil
 }
 

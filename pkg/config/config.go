@@ -63,9 +63,15 @@ type SMTP struct {
 	Timeout           time.Duration
 	DataTimeout       time.Duration
 	MaxHold           time.Duration // FUTURERELEASE; 0: not offered
+	MinRate           int           // octets a second of message data; 0 for none
+	GreetDelay        time.Duration
 	MaxConnections    int
 	MaxPerAddress     int // connections from one IP address
+	MaxRcptsUser      int // recipients an hour that an authenticated user may name; 0 for any number
+	MaxRcptsAddress   int // recipients an hour that any other client address may name; 0 for any number
 	MaxBadCommands    int
+	ProxyFrom         []netip.Prefix // peers that send a PROXY header
+	XClientFrom       []netip.Prefix // peers that may use XCLIENT
 	RelayNetworks     []netip.Prefix // clients that may relay without AUTH
 	AuthRequired      bool
 	AnySender         bool // authenticated users may use senders that are not theirs
@@ -77,6 +83,8 @@ type Mailbox struct {
 	Listen         []string
 	Timeout        time.Duration
 	MaxConnections int
+	MaxPerAddress  int            // connections from one IP address
+	ProxyFrom      []netip.Prefix // peers that send a PROXY header
 }
 
 // Queue says when a message is tried again and when it is given up.

@@ -90,12 +90,19 @@ func (s *SMTP) keys() []Key {
 		newKey("smtp.max_messages", "100", "messages of a connection without AUTH").count(&s.MaxMessages),
 		newKey("smtp.max_hold", "0s", "how long a message may wait for its release (FUTURERELEASE)").span(&s.MaxHold),
 		newKey("smtp.timeout", "300s", "wait for a command").span(&s.Timeout),
-		newKey("smtp.data_timeout", "600s", "wait for the whole message").span(&s.DataTimeout),
+		newKey("smtp.data_timeout", "600s", "how far the data of a message may fall behind smtp.min_rate").span(&s.DataTimeout),
+		newKey("smtp.min_rate", "100", "octets a second that message data has to come at").limit(&s.MinRate),
+		newKey("smtp.greet_delay", "0s", "wait for clients that talk before the greeting").span(&s.GreetDelay),
 		newKey("smtp.max_connections", "1000", "connections at once").count(&s.MaxConnections),
 		newKey("smtp.max_per_address", "50", "connections at once from an IP address").
 			count(&s.MaxPerAddress),
+		newKey("smtp.max_rcpts_per_hour", "0", "recipients an hour of an authenticated user").limit(&s.MaxRcptsUser),
+		newKey("smtp.max_rcpts_per_address", "0", "recipients an hour of a client without AUTH").
+			limit(&s.MaxRcptsAddress),
 		newKey("smtp.max_bad_commands", "20", "errors before a client is sent away").
 			count(&s.MaxBadCommands),
+		newKey("smtp.proxy_from", "", "networks of proxies, which send a PROXY header").networks(&s.ProxyFrom),
+		newKey("smtp.xclient_from", "", "networks that may use XCLIENT").networks(&s.XClientFrom),
 		newKey("smtp.relay_networks", "", "networks whose clients may relay without AUTH").networks(&s.RelayNetworks),
 		newKey("smtp.auth_required", "false", "no mail without AUTH").yesNo(&s.AuthRequired),
 		newKey("smtp.any_sender", "false", "authenticated users may use senders that are not theirs").yesNo(&s.AnySender),
@@ -109,6 +116,8 @@ func (m *Mailbox) keys(proto, listen, timeout string) []Key {
 		newKey(proto+".listen", listen, "addresses of serve-"+proto).list(&m.Listen, checkListen),
 		newKey(proto+".timeout", timeout, "wait for a command").span(&m.Timeout),
 		newKey(proto+".max_connections", "1000", "connections at once").count(&m.MaxConnections),
+		newKey(proto+".max_per_address", "50", "connections at once from an IP address").count(&m.MaxPerAddress),
+		newKey(proto+".proxy_from", "", "networks of proxies, which send a PROXY header").networks(&m.ProxyFrom),
 	}
 }
 

@@ -109,12 +109,17 @@ func (k Key) yesNo(p *bool) Key {
 }
 
 // count is a number of things: at least 1.
-func (k Key) count(p *int) Key {
+func (k Key) count(p *int) Key { return k.number(p, 1) }
+
+// limit is a number of things that are allowed; 0 allows any number.
+func (k Key) limit(p *int) Key { return k.number(p, 0) }
+
+func (k Key) number(p *int, least int64) Key {
 	k.get = func() []string { return []string{strconv.Itoa(*p)} }
 	k.set = one(func(s string) error {
 		n, err := strconv.ParseInt(s, 10, 32)
-		if err != nil || n < 1 {
-			return errors.New("allowed is a whole number of at least 1")
+		if err != nil || n < least {
+			return fmt.Errorf("allowed is a whole number of at least %d", least)
 		}
 		*p = int(n)
 		return nil

@@ -1,7 +1,6 @@
 package smtp
 
 import (
-	"cmp"
 	"context"
 	"strings"
 
@@ -50,7 +49,11 @@ func (s *conversation) bdat(_ context.Context, a *wire.Args) error {
 	if size < 0 {
 		return s.spoil(err)
 	}
-	s.c.Idle(cmp.Or(s.srv.DataTimeout, DefaultDataTimeout))
+	if s.chunks == nil {
+		s.c.Pace(s.srv.pace())
+	} else {
+		s.c.GoOn(s.srv.pace())
+	}
 	if err == nil && s.state&(stateRcpt|stateChunks|stateFailed) == 0 {
 		err = session.ErrState
 	}

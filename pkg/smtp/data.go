@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"io"
 	"sync"
+	"time"
 
 	"mailx/pkg/mail"
 	"mailx/pkg/message"
@@ -24,7 +25,7 @@ func (s *conversation) data(context.Context, *wire.Args) error {
 		return err
 	}
 	s.messages++
-	s.c.Idle(cmp.Or(s.srv.DataTimeout, DefaultDataTimeout))
+	s.c.Pace(s.srv.pace())
 	var in message.Intake
 	in.Reset(s.tx, s.received().Append(nil))
 	err := pour(&in, &in, s.c.DotReader(wire.DotOptions{MaxSize: s.maxSize(), Bare: s.srv.Bare}))
@@ -36,6 +37,11 @@ func (s *conversation) data(context.Context, *wire.Args) error {
 
 // errBinaryData keeps the transaction: the client may go on with BDAT, or give up with RSET (RFC 3030 §3).
 var errBinaryData = mail.Permanentf(5, 1, "A BINARYMIME message comes by BDAT")
+
+// pace is how a message has to come.
+func (srv *Server) pace() (behind time.Duration, octetsPerSecond int) {
+	return cmp.Or(srv.DataTimeout, DefaultDataTimeout), cmp.Or(srv.MinRate, DefaultMinRate)
+}
 
 // blocks are the buffers between the wire and the store.
 var blocks = sync.Pool{New: func() any { b := make([]byte, 32<<10); return &b }}

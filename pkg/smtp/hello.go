@@ -66,6 +66,9 @@ func (s *conversation) extensions() []string {
 	if m := s.mechanisms(); len(m) > 0 && s.peer.User == "" {
 		ext = append(ext, "AUTH "+strings.Join(m, " ")) // RFC 4954
 	}
+	if s.isFront {
+		ext = append(ext, xclientOffer)
+	}
 	return append(ext, "HELP")
 }
 

@@ -115,6 +115,11 @@ func (s *conversation) rcpt(ctx context.Context, a *wire.Args) error {
 	if isUTF8 && !s.env.UTF8 {
 		return errNeedsUTF8
 	}
+	if s.srv.MayName != nil {
+		if err := s.srv.MayName(&s.peer); err != nil {
+			return err
+		}
+	}
 	if err := s.tx.Rcpt(ctx, r); err != nil {
 		return s.countStranger(err)
 	}

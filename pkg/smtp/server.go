@@ -16,6 +16,7 @@ import (
 	"context"
 	"crypto/tls"
 	"net"
+	"net/netip"
 	"time"
 
 	"mailx/pkg/auth"
@@ -32,6 +33,7 @@ const (
 	DefaultMistakes    = 20
 	DefaultTimeout     = 300 * time.Second // RFC 5321 §4.5.3.2.7
 	DefaultDataTimeout = 600 * time.Second
+	DefaultMinRate     = 100
 )
 
 // Server serves SMTP. Its fields are set before the first connection and not changed after; zero limits mean the defaults.
@@ -56,8 +58,16 @@ type Server struct {
 	Mistakes    int
 	MaxHold     time.Duration // FUTURERELEASE: how long a message may wait for its release; 0: not offered
 	Timeout     time.Duration // for a command line
-	DataTimeout time.Duration // for each next piece of a message
+	DataTimeout time.Duration // how far a message may fall behind MinRate; see wire.Conn.Pace
+	MinRate     int           // octets a second that the data of a message has to come at; <0: none
 	Bare        wire.Bare     // what to do about bare CR and LF in messages
+
+	// GreetDelay is how long the greeting waits for those who talk before they are spoken to. Not for peers on this host.
+	GreetDelay time.Duration
+	// XClientFrom are the networks whose hosts may say by XCLIENT whom they speak for.
+	XClientFrom []netip.Prefix
+	// MayName comes before each recipient: an error is the reply to RCPT. Nil: no limit but MaxRcpts.
+	MayName func(p *Peer) error
 
 	Now   func() time.Time // nil: time.Now
 	Trace wire.TraceFunc
@@ -86,7 +96,8 @@ type conversation struct {
 	chunks    *chunked // nil: no BDAT yet
 	messages  int
 	guard     session.Guard
-	strangers int // recipients refused since the last message taken
+	isFront   bool // the peer may use XCLIENT, whoever it speaks for meanwhile
+	strangers int  // recipients refused since the last message taken
 }
 
 // dialect is the command table. LMTP has one greeting of its own in place of both of SMTP's (RFC 2033 §4.1).
@@ -97,9 +108,6 @@ func dialect(lmtp bool) *session.Dialect[*conversation] {
 	}
 	if lmtp {
 		hello = []session.Command[*conversation]{{Verb: "LHLO", In: session.Any, Do: (*conversation).ehlo}}
-	}
-	for _, method := range []string{"CONNECT", "GET", "HEAD", "OPTIONS", "POST", "PUT"} {
-		hello = append(hello, session.Command[*conversation]{Verb: method, In: session.Any, Do: (*conversation).http})
 	}
 	return &session.Dialect[*conversation]{
 		State: func(s *conversation) session.State { return s.state },
@@ -117,6 +125,7 @@ func dialect(lmtp bool) *session.Dialect[*conversation] {
 			{Verb: "HELP", In: session.Any, Do: (*conversation).help},
 			{Verb: "STARTTLS", In: session.Any, Flags: session.NoArgs, Do: (*conversation).startTLS},
 			{Verb: "AUTH", In: stateIdle, Flags: session.Secret, Do: (*conversation).auth},
+			{Verb: "XCLIENT", In: session.Any, Do: (*conversation).xclient},
 			{Verb: "QUIT", In: session.Any, Flags: session.NoArgs, Do: (*conversation).quit},
 		}...),
 	}
@@ -127,7 +136,7 @@ func (srv *Server) ServeConn(ctx context.Context, nc net.Conn) error {
 	c := wire.NewConn(nc)
 	c.SetTrace(srv.Trace)
 	s := &conversation{srv: srv, c: c, state: stateNew, peer: peerOf(nc)}
-	s.peer.LMTP = srv.LMTP
+	s.peer.LMTP, s.isFront = srv.LMTP, srv.mayXClient(s.peer.Addr)
 	s.guard = session.Guard{Throttle: srv.Throttle, Addr: s.peer.Addr}
 	defer s.abort()
 	if srv.Implicit {
@@ -187,12 +196,24 @@ func (s *conversation) say(r *Reply) error {
 	return nil
 }
 
+// errEarly ends a connection whose peer did not wait for the greeting (RFC 5321 §4.3.1): no mail server does that.
+var errEarly = mail.Permanentf(5, 1, "You talk before you are greeted, closing connection")
+
 func (s *conversation) greet(context.Context) error {
+	if s.srv.GreetDelay > 0 && !s.peer.Local {
+		if isQuiet, err := s.c.Quiet(s.srv.GreetDelay); err == nil && !isQuiet {
+			return errEarly
+		}
+	}
+	return s.greeting().write(s.c)
+}
+
+func (s *conversation) greeting() *Reply {
 	protocol := "ESMTP"
 	if s.srv.LMTP {
 		protocol = "LMTP"
 	}
-	return reply(220, mail.Status{}, "%s %s mailx", s.srv.Hostname, protocol).write(s.c)
+	return reply(220, mail.Status{}, "%s %s mailx", s.srv.Hostname, protocol)
 }
 
 func (s *conversation) quit(context.Context, *wire.Args) error {

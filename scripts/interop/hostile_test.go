@@ -149,7 +149,7 @@ func TestHTTP(t *testing.T) {
 		checkNothing(t, w)
 	}
 	r := job{args: []string{peer(t, "nc"), "-N", "-w", "20", "127.0.0.1", portOf(addr)}, stdin: "GET / HTTP/1.1\r\nHost: x\r\n\r\n", dir: t.TempDir()}.run(t)
-	if !strings.HasPrefix(r.stdout, "220 ") || !strings.Contains(r.stdout, "\n221 2.7.0 ") || strings.Count(r.stdout, "\n") != 2 {
+	if !strings.HasPrefix(r.stdout, "220 ") || !strings.Contains(r.stdout, "\n554 5.5.1 ") || strings.Count(r.stdout, "\n") != 2 {
 		t.Errorf("got %v", r)
 	}
 	checkAlive(t, w, addr)
