@@ -28,6 +28,7 @@ var allowed = map[string]string{
 	"smtp":     "session wire auth mail message",
 	"queue":    "maildir message mail vfs maillog",
 	"fetch":    "pop3 maildir vfs message mail maillog",
+	"acme":     "vfs",
 	"delivery": "smtp maildir dns auth message mail maillog",
 	"mailtest": "mail",
 }
