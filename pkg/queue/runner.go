@@ -1,0 +1,356 @@
+package queue
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"slices"
+	"strings"
+	"time"
+
+	"mailx/pkg/vfs"
+)
+
+// What a Runner does unless its fields say otherwise.
+const (
+	DefaultPoll  = time.Minute
+	DefaultGrace = 30 * time.Second
+)
+
+const (
+	destinations = 5      // a runner works on so many times Parallel messages in all
+	maxInHand    = 50_000 // messages that a runner keeps in mind; it comes back for the others
+	sortAtOnce   = 64     // messages whose destination is looked up between two looks at what else there is to do
+	sweepEvery   = time.Hour
+	lookShare    = 20 // reading the directories takes at most this part of the time
+)
+
+// Runner keeps a queue going: it tries each message when it is due, and new ones at once. Where a [Queue.Flush] makes one
+// pass, it has none that could overlap or wait: every message is on its own, in a lane for its destination. A lane works on
+// Parallel messages at once, so a slow or dead destination holds up its own mail only.
+//
+// It keeps nothing that matters. What is due is read from the times of the files, by a look into the directories each Poll,
+// and an entry is claimed as by any flush: any number of runners and flushes work on one queue, and a killed runner leaves
+// nothing to repair. A wall clock that jumps is noticed by the next look.
+type Runner struct {
+	Queue     *Queue
+	Transport Transport
+	Parallel  int // messages at once to one destination, DefaultParallel if 0; five times as many in all
+	// Changed gives entries that were made or touched, as "new/NAME" or "cur/NAME"; "" says that some were missed. Nil: they
+	// are found by the next look.
+	Changed <-chan string
+	Poll    time.Duration // DefaultPoll if 0
+	Grace   time.Duration // for messages under way at the end; DefaultGrace if 0
+	// Report is told of trouble with single entries and with the directories; it does not end the runner. May be nil.
+	Report func(err error)
+}
+
+// Run works until ctx ends, then lets the messages under way finish, for the grace period at most. The Stats are the sums of
+// all that was done.
+func (r *Runner) Run(ctx context.Context) Stats {
+	parallel := cmp.Or(max(r.Parallel, 0), DefaultParallel)
+	run := &running{
+		Runner: r, q: r.Queue, poll: cmp.Or(r.Poll, DefaultPoll), perLane: parallel, limit: parallel * destinations,
+		inHand: map[string]bool{}, soon: map[string]candidate{}, lanes: map[string]*lane{}, ended: make(chan outcome),
+	}
+	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	for ctx.Err() == nil {
+		run.sort()
+		run.start(work)
+		run.wait(ctx)
+	}
+	defer time.AfterFunc(cmp.Or(r.Grace, DefaultGrace), cancel).Stop()
+	for run.active > 0 {
+		run.settle(<-run.ended)
+	}
+	return run.stats
+}
+
+// lane is the mail for one destination.
+type lane struct {
+	key     string
+	waiting []candidate
+	active  int
+	isReady bool // it stands in running.ready
+}
+
+// outcome is what became of one message.
+type outcome struct {
+	lane  *lane
+	base  string
+	stats Stats
+	errs  []error
+}
+
+// running is a Runner at work. One goroutine has it; the messages are worked on by others, which report to ended.
+type running struct {
+	*Runner
+	q              *Queue
+	poll           time.Duration
+	perLane, limit int
+
+	inHand  map[string]bool      // by base: in backlog, in a lane, or worked on
+	soon    map[string]candidate // by base: due before the next look
+	soonest time.Time            // of soon
+	backlog []candidate          // due, in no lane yet
+	lanes   map[string]*lane
+	ready   []*lane // with a message waiting and a place for it, in turn
+	active  int
+	ended   chan outcome
+	stats   Stats
+
+	nextLook, nextSweep time.Time
+	isCrowded           bool // the last look left messages out
+}
+
+// wait sleeps until there is something to do, and does it.
+func (r *running) wait(ctx context.Context) {
+	timer := time.NewTimer(r.pause())
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case o := <-r.ended:
+		r.settle(o)
+	case name := <-r.Changed:
+		r.hear(name)
+	case <-timer.C:
+		r.tick()
+	}
+}
+
+// pause is how long nothing has to be done. The time to the next look runs by the monotonic clock, that to the next message
+// by the wall clock.
+func (r *running) pause() time.Duration {
+	if len(r.backlog) > 0 {
+		return 0
+	}
+	pause := time.Until(r.nextLook)
+	if len(r.soon) > 0 {
+		pause = min(pause, r.soonest.Sub(r.q.opt.Now()))
+	}
+	return max(pause, 0)
+}
+
+// tick does what the clock asks for.
+func (r *running) tick() {
+	if !time.Now().Before(r.nextLook) {
+		r.look()
+		return
+	}
+	now := r.q.opt.Now()
+	if len(r.soon) == 0 || r.soonest.After(now) {
+		return
+	}
+	all := r.soon
+	r.soon = map[string]candidate{}
+	for base, c := range all {
+		if c.at.After(now) {
+			r.remember(base, c)
+		} else {
+			r.consider(c.spot)
+		}
+	}
+}
+
+// look reads the directories.
+func (r *running) look() {
+	began := time.Now()
+	r.isCrowded = false
+	clear(r.soon)
+	spots, err := r.q.list(spool())
+	r.report("look", err)
+	for _, s := range spots {
+		if len(r.inHand) >= maxInHand {
+			r.isCrowded = true
+			break
+		}
+		r.consider(s)
+	}
+	slices.SortFunc(r.backlog, func(a, b candidate) int { return a.at.Compare(b.at) })
+	r.nextLook = began.Add(max(r.poll, lookShare*time.Since(began)))
+	if began.After(r.nextSweep) {
+		r.nextSweep = began.Add(sweepEvery)
+		r.report("sweep", r.q.Sweep())
+	}
+}
+
+// hear looks at an entry that changed.
+func (r *running) hear(name string) {
+	dir, name, ok := strings.Cut(name, "/")
+	if !ok {
+		r.look()
+		return
+	}
+	for _, p := range spool() {
+		if p.dir() == dir && name != "" && name[0] != '.' {
+			r.consider(spot{p, name})
+		}
+	}
+}
+
+// consider takes an entry in hand if it is due, and remembers it if it soon will be.
+func (r *running) consider(s spot) {
+	base := baseOf(s.name)
+	if r.inHand[base] {
+		return
+	}
+	fi, err := r.q.fs.Lstat(r.q.path(s))
+	if err != nil {
+		r.report(idOf(s.name), vfs.Classify(ignore(err, fs.ErrNotExist))) // gone: whoever took it away knows why
+		return
+	}
+	now := r.q.opt.Now()
+	s.name = strings.Clone(s.name)
+	c := candidate{s, fi.ModTime()}
+	switch due := (&pass{q: r.q}).isDue(c.at, now); {
+	case due:
+		delete(r.soon, base)
+		r.inHand[baseOf(s.name)] = true
+		r.backlog = append(r.backlog, c)
+	case c.at.Sub(now) <= r.poll:
+		r.remember(baseOf(s.name), c)
+	}
+}
+
+func (r *running) remember(base string, c candidate) {
+	if len(r.soon) == 0 || c.at.Before(r.soonest) {
+		r.soonest = c.at
+	}
+	r.soon[base] = c
+}
+
+// sort puts messages into lanes.
+func (r *running) sort() {
+	n := min(len(r.backlog), sortAtOnce)
+	for _, c := range r.backlog[:n] {
+		key := r.q.destination(c.spot)
+		l := r.lanes[key]
+		if l == nil {
+			l = &lane{key: key}
+			r.lanes[key] = l
+		}
+		l.waiting = append(l.waiting, c)
+		r.enlist(l)
+	}
+	r.backlog = r.backlog[n:]
+	if len(r.backlog) == 0 {
+		r.backlog = nil
+	}
+}
+
+// maxKey bounds the name of a lane.
+const maxKey = 256
+
+// destination names the lane of an entry: the domains that it still has to go to. What can't be read is found out about by
+// whoever works on it.
+func (q *Queue) destination(s spot) string {
+	f, err := q.fs.Open(q.path(s))
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	fi, err := f.Stat()
+	if err != nil {
+		return ""
+	}
+	env, _, err := readEnvelope(io.NewSectionReader(f, 0, fi.Size()))
+	if err != nil {
+		return ""
+	}
+	prog, err := q.readProgress(baseOf(s.name))
+	if err != nil {
+		return ""
+	}
+	var domains []string
+	for _, rcpt := range env.Rcpts {
+		if !prog.of(rcpt.Address).isDone() {
+			domains = append(domains, strings.ToLower(rcpt.Domain))
+		}
+	}
+	slices.Sort(domains)
+	key := strings.Join(slices.Compact(domains), " ")
+	return key[:min(len(key), maxKey)]
+}
+
+// enlist gives a lane its turn if it can use one.
+func (r *running) enlist(l *lane) {
+	if !l.isReady && len(l.waiting) > 0 && l.active < r.perLane {
+		l.isReady = true
+		r.ready = append(r.ready, l)
+	}
+}
+
+// start works on as many messages as may be, one of each lane in turn.
+func (r *running) start(ctx context.Context) {
+	for r.active < r.limit && len(r.ready) > 0 {
+		l := r.ready[0]
+		r.ready = r.ready[1:]
+		l.isReady = false
+		c := l.waiting[0]
+		l.waiting = l.waiting[1:]
+		l.active++
+		r.active++
+		go r.work(ctx, l, c)
+		r.enlist(l)
+	}
+}
+
+// work tries one message; a panic harms only that.
+func (r *running) work(ctx context.Context, l *lane, c candidate) {
+	p := &pass{q: r.q, t: r.Transport, gate: newGate(FlushOptions{})}
+	defer func() {
+		if v := recover(); v != nil {
+			p.failed(idOf(c.name), fmt.Errorf("panic: %v", v))
+		}
+		r.ended <- outcome{l, baseOf(c.name), p.stats, p.errs}
+	}()
+	p.work(ctx, c)
+}
+
+// settle takes note of what became of a message.
+func (r *running) settle(o outcome) {
+	delete(r.inHand, o.base)
+	r.active--
+	o.lane.active--
+	r.enlist(o.lane)
+	if o.lane.active == 0 && len(o.lane.waiting) == 0 {
+		delete(r.lanes, o.lane.key)
+	}
+	r.stats.sum(&o.stats)
+	r.report("run", errors.Join(o.errs...))
+	switch {
+	case o.stats.Notices > 0 && r.Changed == nil, r.isCrowded && len(r.inHand) < maxInHand/2:
+		r.lookIn(0)
+	case !o.stats.Next.IsZero():
+		r.lookIn(o.stats.Next.Sub(r.q.opt.Now()))
+	}
+}
+
+// lookIn brings the next look forward.
+func (r *running) lookIn(wait time.Duration) {
+	if at := time.Now().Add(wait); at.Before(r.nextLook) {
+		r.nextLook = at
+	}
+}
+
+func (r *running) report(what string, err error) {
+	if err != nil && r.Report != nil {
+		r.Report(fmt.Errorf("%s: %w", what, err))
+	}
+}
+
+// sum adds what was done elsewhere.
+func (s *Stats) sum(o *Stats) {
+	s.Tried += o.Tried
+	s.Done += o.Done
+	s.Taken += o.Taken
+	s.Damaged += o.Damaged
+	s.Notices += o.Notices
+	s.Delivered += o.Delivered
+	s.Deferred += o.Deferred
+	s.Failed += o.Failed
+}
