@@ -24,6 +24,8 @@ type Server struct {
 	MaxConns      int
 	MaxPerAddress int           // of one IPv4 address or one IPv6 /64
 	Grace         time.Duration // for commands under way at shutdown; 0 is 30 s
+	// Among is another server whose limits hold for the connections of both together; nil: this one has its own.
+	Among *Server
 
 	// Proxies are the networks whose connections begin with a PROXY header, which says who the client is. They have to.
 	Proxies []netip.Prefix
@@ -212,6 +214,9 @@ func NameOf(addr netip.Addr) string {
 }
 
 func (s *Server) enter() bool {
+	if s.Among != nil {
+		return s.Among.enter()
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.MaxConns > 0 && s.total >= s.MaxConns {
@@ -222,12 +227,19 @@ func (s *Server) enter() bool {
 }
 
 func (s *Server) leave() {
+	if s.Among != nil {
+		s.Among.leave()
+		return
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.total--
 }
 
 func (s *Server) enterFrom(key netip.Prefix) bool {
+	if s.Among != nil {
+		return s.Among.enterFrom(key)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.byAddr == nil {
@@ -241,6 +253,10 @@ func (s *Server) enterFrom(key netip.Prefix) bool {
 }
 
 func (s *Server) leaveFrom(key netip.Prefix) {
+	if s.Among != nil {
+		s.Among.leaveFrom(key)
+		return
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.byAddr[key]--; s.byAddr[key] == 0 {
