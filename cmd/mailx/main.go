@@ -30,6 +30,7 @@ func verbs() []verb {
 	return []verb{
 		{"send", "compose a message and send it, or queue it", newSend},
 		{"sendmail", "take a message as sendmail(8) does", newSendmail},
+		{"serve", "serve what the configuration names, and run the queue", newServe},
 		{"serve-smtp", "receive mail by SMTP", newServeSMTP},
 		{"serve-lmtp", "take mail from another mail server by LMTP", newServeLMTP},
 		{"serve-pop3", "let users collect their mail by POP3", newServePOP3},

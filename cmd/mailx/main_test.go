@@ -26,7 +26,8 @@ func TestScripts(t *testing.T) {
 		RequireExplicitExec: true,
 		Setup:               isolate,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": exits, "sink": sinkCommand(t), "received": receivedCommand},
+			"exits": exits, "sink": sinkCommand(t), "received": receivedCommand,
+			"certificate": certificateCommand(t)},
 	})
 }
 

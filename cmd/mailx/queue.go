@@ -27,6 +27,7 @@ func newQueue(e *env) *cli.Command {
 			{Name: "show", Usage: "print a message of the queue as it would be sent", ArgsUsage: "id",
 				Action: func(c *cli.Context) error { return e.queueShow(c.Args().Slice()) }},
 			e.queueFlushCommand(),
+			e.queueRunCommand(),
 			onIDs("hold", "set entries aside", func(q *queue.Queue, ids []string) error { return q.Hold(ids...) }),
 			onIDs("release", "put held and failed entries back", func(q *queue.Queue, ids []string) error { return q.Release(ids...) }),
 			onIDs("remove", "delete entries, telling nobody", func(q *queue.Queue, ids []string) error { return q.Remove(ids...) }),

@@ -23,21 +23,27 @@ func newServeIMAP(e *env) *cli.Command {
 }
 
 func (e *env) serveIMAP(c *cli.Context) error {
-	if err := checkServe(c); err != nil {
-		return err
-	}
-	sys, err := e.system()
+	sys, err := e.server(c)
 	if err != nil {
 		return err
 	}
-	srv, err := sys.imapServer(c.Bool("tls"), !c.Bool("inetd"))
+	s, err := sys.imapService(c.Bool("tls"))
 	if err != nil {
 		return err
 	}
-	srv.Trace = e.tracer(c.Bool("trace"), true)
-	cfg := sys.cfg.IMAP
-	return e.serve(c, service{name: "imap", listen: cfg.Listen, serveConn: srv.ServeConn, refuse: srv.Refuse, log: sys.log,
-		maxConns: cfg.MaxConnections, maxPerAddress: cfg.MaxPerAddress, proxies: cfg.ProxyFrom})
+	s.listen = sys.cfg.IMAP.Listen
+	return e.serve(c, sys, s)
+}
+
+// imapService is IMAP, ready to be served.
+func (s *system) imapService(implicitTLS bool) (service, error) {
+	srv, err := s.imapServer(implicitTLS, s.stays)
+	if err != nil {
+		return service{}, err
+	}
+	srv.Trace = s.trace
+	return service{proto: "imap", role: "imap", serveConn: srv.ServeConn, refuse: srv.Refuse,
+		maxConns: s.cfg.IMAP.MaxConnections, maxPerAddress: s.cfg.IMAP.MaxPerAddress, proxies: s.cfg.IMAP.ProxyFrom}, nil
 }
 
 func (s *system) imapServer(implicitTLS, stays bool) (*imap.Server, error) {

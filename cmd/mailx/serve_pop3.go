@@ -18,21 +18,27 @@ func newServePOP3(e *env) *cli.Command {
 }
 
 func (e *env) servePOP3(c *cli.Context) error {
-	if err := checkServe(c); err != nil {
-		return err
-	}
-	sys, err := e.system()
+	sys, err := e.server(c)
 	if err != nil {
 		return err
 	}
-	srv, err := sys.pop3Server(c.Bool("tls"), !c.Bool("inetd"))
+	s, err := sys.pop3Service(c.Bool("tls"))
 	if err != nil {
 		return err
 	}
-	srv.Trace = e.tracer(c.Bool("trace"), true)
-	cfg := sys.cfg.POP3
-	return e.serve(c, service{name: "pop3", listen: cfg.Listen, serveConn: srv.ServeConn, refuse: srv.Refuse, log: sys.log,
-		maxConns: cfg.MaxConnections, maxPerAddress: cfg.MaxPerAddress, proxies: cfg.ProxyFrom})
+	s.listen = sys.cfg.POP3.Listen
+	return e.serve(c, sys, s)
+}
+
+// pop3Service is POP3, ready to be served.
+func (s *system) pop3Service(implicitTLS bool) (service, error) {
+	srv, err := s.pop3Server(implicitTLS, s.stays)
+	if err != nil {
+		return service{}, err
+	}
+	srv.Trace = s.trace
+	return service{proto: "pop3", role: "pop3", serveConn: srv.ServeConn, refuse: srv.Refuse,
+		maxConns: s.cfg.POP3.MaxConnections, maxPerAddress: s.cfg.POP3.MaxPerAddress, proxies: s.cfg.POP3.ProxyFrom}, nil
 }
 
 func (s *system) pop3Server(implicitTLS, stays bool) (*pop3.Server, error) {

@@ -10,7 +10,6 @@ import (
 	"log/slog"
 	"os"
 	"path"
-	"strings"
 	"sync"
 	"time"
 
@@ -35,6 +34,12 @@ type system struct {
 
 	mu    sync.Mutex
 	boxes map[string]*maildir.Dir
+
+	hosts       []delivery.Server            // the smarthosts, once they are asked for
+	stays       bool                         // this process serves more than one connection
+	trace       func(sent bool, line string) // of all dialogs; nil: none
+	clientTrace func(sent bool, line string) // of all dialogs with other servers; nil: none
+	certs       *certificates                // nil: not asked for yet
 }
 
 // maxOpenBoxes bounds the Maildirs that a server remembers.
@@ -72,13 +77,18 @@ func (s *system) users() *auth.Users { return auth.NewUsers(s.fs, s.cfg.Users) }
 // router decides where addresses go.
 func (s *system) router(users delivery.Users) (*delivery.Router, error) {
 	r := s.names(users)
-	for _, server := range s.cfg.Smarthost {
-		host, err := s.smarthost(server)
-		if err != nil {
-			return nil, err
+	if s.hosts == nil {
+		var hosts []delivery.Server
+		for _, server := range s.cfg.Smarthost {
+			host, err := s.smarthost(server)
+			if err != nil {
+				return nil, err
+			}
+			hosts = append(hosts, host)
 		}
-		r.Smarthost = append(r.Smarthost, host)
+		s.hosts = hosts
 	}
+	r.Smarthost = s.hosts
 	return r, nil
 }
 
@@ -322,57 +332,4 @@ func (s *system) clientTLS() (*tls.Config, error) {
 		return nil, exitWith(exConfig, fmt.Errorf("tls.ca: no certificate in %s", s.cfg.TLS.CA))
 	}
 	return &tls.Config{RootCAs: roots}, nil
-}
-
-// serverTLS has the certificate of tls.cert, read again when the file changes; nil without one. Session tickets are off:
-// some senders cannot deliver to Go servers that hand them out (golang/go#70232).
-func (s *system) serverTLS() (*tls.Config, error) {
-	t := s.cfg.TLS
-	if t.Cert == "" && t.Key == "" {
-		return nil, nil
-	}
-	c := &certificate{cert: t.Cert, key: t.Key}
-	if _, err := c.get(nil); err != nil {
-		return nil, exitWith(exConfig, fmt.Errorf("tls.cert: %w", err))
-	}
-	return &tls.Config{GetCertificate: c.get, MinVersion: tls.VersionTLS12, SessionTicketsDisabled: true}, nil
-}
-
-// certificate follows two PEM files.
-type certificate struct {
-	cert, key string
-
-	mu     sync.Mutex
-	stamp  string
-	loaded *tls.Certificate
-}
-
-// get gives the certificate as it is on disk; when that can't be read, as it was.
-func (c *certificate) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	stamp, err := stampOf(c.cert, c.key)
-	if err == nil && (c.loaded == nil || stamp != c.stamp) {
-		var pair tls.Certificate
-		if pair, err = tls.LoadX509KeyPair(c.cert, c.key); err == nil {
-			c.loaded, c.stamp = &pair, stamp
-		}
-	}
-	if c.loaded != nil {
-		return c.loaded, nil
-	}
-	return nil, err
-}
-
-// stampOf changes when one of the files does.
-func stampOf(names ...string) (string, error) {
-	var b strings.Builder
-	for _, name := range names {
-		fi, err := os.Stat(name)
-		if err != nil {
-			return "", err
-		}
-		fmt.Fprintln(&b, fi.ModTime().UnixNano(), fi.Size())
-	}
-	return b.String(), nil
 }

@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 )
 
@@ -41,8 +42,14 @@ func (c *Config) Check(now time.Time) Errors {
 		add("password_file", c.Password.File, text)
 	}
 	if c.TLS.Cert != "" && c.TLS.Key != "" {
-		if text := checkCertificate(c.TLS, now); text != "" {
+		if text := checkCertificate(c.TLS.Cert, c.TLS.Key, now); text != "" {
 			add("tls.cert", c.TLS.Cert, text)
+		}
+	}
+	for _, pair := range c.TLS.More {
+		cert, key, _ := strings.Cut(pair, ":")
+		if text := checkCertificate(cert, key, now); text != "" {
+			add("tls.more", pair, text)
 		}
 	}
 	return errs
@@ -77,8 +84,8 @@ func checkExecutable(name string) string {
 }
 
 // checkCertificate says what is wrong with the certificate or its key; "" for nothing.
-func checkCertificate(t TLS, now time.Time) string {
-	pair, err := tls.LoadX509KeyPair(t.Cert, t.Key)
+func checkCertificate(cert, key string, now time.Time) string {
+	pair, err := tls.LoadX509KeyPair(Credential(cert, os.Getenv), Credential(key, os.Getenv))
 	switch {
 	case err != nil:
 		return err.Error()

@@ -27,12 +27,15 @@ type Config struct {
 	From      string   // default sender address; "" for login name at Hostname
 	Password  Secret   // for Smarthost
 	Reserve   int64    // octets to leave free on the file system of Spool
+	RunAs     string   // user that servers become which root starts; "" for root itself
 
 	Auth     Auth
 	TLS      TLS
 	SMTP     SMTP
 	POP3     Mailbox
 	IMAP     Mailbox
+	Serve    Serve
+	ACME     ACME
 	Queue    Queue
 	Accounts map[string]*Account // by name; never nil
 	Log      Log
@@ -49,14 +52,16 @@ type Auth struct {
 
 // TLS has the certificate of our servers and the policy of our clients.
 type TLS struct {
-	Cert, Key string // PEM files; both or neither
-	CA        string // PEM file of roots; "" for those of the system
-	Policy    string // "none", "opportunistic" or "required"
+	Cert, Key string   // PEM files; both or neither
+	More      []string // further pairs, "cert.pem:key.pem"
+	CA        string   // PEM file of roots; "" for those of the system
+	Policy    string   // "none", "opportunistic" or "required"
 }
 
 // SMTP has the limits of serve-smtp (RFC 5321 §4.5.3).
 type SMTP struct {
 	Listen            []string // host:port, or the path of a unix socket
+	Role              string   // RoleAny, RoleMX, RoleSubmission or RoleSubmissions
 	MaxSize           int64    // octets of a message
 	MaxRcpts          int      // recipients of a message
 	MaxMessages       int      // messages of a connection without AUTH
@@ -136,6 +141,12 @@ func (c *Config) resolve() {
 	}
 	if len(c.Domains) == 0 {
 		c.Domains = localDomains(c.Hostname)
+	}
+	for i, d := range c.ACME.Domains {
+		c.ACME.Domains[i] = strings.ToLower(d)
+	}
+	if c.ACME.Enabled && len(c.ACME.Domains) == 0 {
+		c.ACME.Domains = []string{c.Hostname}
 	}
 }
 

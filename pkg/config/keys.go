@@ -54,6 +54,7 @@ func (c *Config) keys() []Key {
 			servers(&c.Smarthost, smarthostSchemes),
 		newKey("from", "", "default sender address").text(&c.From, checkAddress),
 		newKey("reserve", "0", "space to leave free on the disk of the spool").size(&c.Reserve),
+		newKey("run_as", "", "user that servers started by root become").text(&c.RunAs, nil),
 	}
 	keys = append(keys, c.Password.keys("", "of the smarthost")...)
 	keys = append(keys, c.Auth.keys()...)
@@ -61,6 +62,8 @@ func (c *Config) keys() []Key {
 	keys = append(keys, c.SMTP.keys()...)
 	keys = append(keys, c.POP3.keys("pop3", "127.0.0.1:1110", "600s")...)
 	keys = append(keys, c.IMAP.keys("imap", "127.0.0.1:1143", "30m")...)
+	keys = append(keys, c.Serve.keys()...)
+	keys = append(keys, c.ACME.keys()...)
 	keys = append(keys, c.Queue.keys()...)
 	return append(keys, c.Log.keys()...)
 }
@@ -76,6 +79,7 @@ func (t *TLS) keys() []Key {
 	return []Key{
 		newKey("tls.cert", "", "PEM file with the certificate chain of the servers").text(&t.Cert, nil),
 		newKey("tls.key", "", "PEM file with its private key").text(&t.Key, nil),
+		newKey("tls.more", "", "further certificates by name or kind of key, as chain.pem:key.pem").list(&t.More, checkPair),
 		newKey("tls.ca", "", "PEM file with the roots that clients trust").text(&t.CA, nil),
 		newKey("tls.policy", "opportunistic", "TLS towards other servers").
 			oneOf(&t.Policy, "none", "opportunistic", "required"),
@@ -85,6 +89,8 @@ func (t *TLS) keys() []Key {
 func (s *SMTP) keys() []Key {
 	return []Key{
 		newKey("smtp.listen", "127.0.0.1:2525", "addresses of serve-smtp").list(&s.Listen, checkListen),
+		newKey("smtp.role", "any", "what serve-smtp is for").
+			oneOf(&s.Role, RoleAny, RoleMX, RoleSubmission, RoleSubmissions),
 		newKey("smtp.max_size", "50M", "largest message").size(&s.MaxSize),
 		newKey("smtp.max_rcpts", "1000", "recipients of a message").count(&s.MaxRcpts),
 		newKey("smtp.max_messages", "100", "messages of a connection without AUTH").count(&s.MaxMessages),

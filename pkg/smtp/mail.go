@@ -83,6 +83,8 @@ func (s *conversation) mayMail(args *MailArgs) error {
 		return errParam()
 	case args.RequireTLS && s.peer.TLS == nil: // RFC 8689 §4.1
 		return errRequireTLS
+	case s.srv.TLSRequired && !s.maySendPassword():
+		return reply(530, mail.Status{Class: 5, Subject: 7}, "Must issue a STARTTLS command first")
 	case s.srv.AuthRequired && s.peer.User == "":
 		return reply(530, mail.Status{Class: 5, Subject: 7}, "Authentication required")
 	case s.peer.User == "" && s.messages >= s.maxMessages():

@@ -49,6 +49,8 @@ type Server struct {
 	Auth         auth.Verifier    // nil: no AUTH
 	Throttle     session.Throttle // nil: none
 	AuthRequired bool             // no MAIL before AUTH (submission, RFC 6409 §4.3)
+	// TLSRequired takes no MAIL in clear (RFC 3207 §4), but from those whom InsecureAuth trusts.
+	TLSRequired bool
 	// InsecureAuth offers AUTH without TLS to peers on this host.
 	InsecureAuth bool
 

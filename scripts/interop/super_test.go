@@ -28,6 +28,8 @@ func superServers() []superServer {
 		{name: "tcpsvd", start: startTCPSvd},
 		{name: "systemd-socket-activate", start: startActivate(nil, nil), stays: true},
 		{name: "systemd-socket-activate --accept --inetd", start: startActivate([]string{"--accept", "--inetd"}, []string{"--inetd"})},
+		{name: "systemd-socket-activate --accept", start: startActivate([]string{"--accept"}, []string{"--inetd"})},
+		{name: "systemd-socket-activate --fdname", start: startActivateByName, stays: true},
 		{name: "inetd", start: startInetd("inetd", "-d")},
 		{name: "inetutils-inetd", start: startInetd("inetutils-inetd", "-d", "--pidfile=$dir/pid")},
 		{name: "xinetd", start: startXinetd},
@@ -60,6 +62,18 @@ func startActivate(before, after []string) func(*testing.T, *world, string) (str
 			return append(append(args, w.bin, verb), after...)
 		})
 	}
+}
+
+// startActivateByName passes a socket with the name of its role to the process for all roles.
+func startActivateByName(t *testing.T, w *world, verb string) (string, int) {
+	program := peer(t, "systemd-socket-activate")
+	return startPeerProcess(t, w.environ(), func(port string) []string {
+		args := []string{program, "--listen", "127.0.0.1:" + port, "--fdname", strings.TrimPrefix(verb, "serve-")}
+		for _, entry := range w.environ() {
+			args = append(args, "--setenv="+entry)
+		}
+		return append(args, w.bin, "serve")
+	})
 }
 
 // wrapper is a script that runs a verb of mailx in its environment, for programs that have too little room for that.

@@ -1,0 +1,128 @@
+package main
+
+import (
+	"context"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+
+	"github.com/fsnotify/fsnotify"
+	"github.com/urfave/cli/v2"
+
+	"mailx/pkg/queue"
+)
+
+func (e *env) queueRunCommand() *cli.Command {
+	return &cli.Command{
+		Name: "run", Usage: "try what is due, and stay",
+		Description: "New messages are tried at once, others when they are due, until SIGTERM or SIGINT. Flushes and other runners\n" +
+			"may work on the queue meanwhile.",
+		Flags: []cli.Flag{
+			e.keyFlag("parallel", "queue.parallel", "work on `N` messages to one destination at once, and on five times as many in all"),
+			&cli.BoolFlag{Name: "trace", Usage: "show the dialogs on standard error, secrets masked"},
+			e.keyFlag("server", "smarthost", "hand all remote mail to the server at `URL`"),
+			e.keyFlag("run-as", "run_as", "started by root: go on as `USER`"),
+			jsonFlag(),
+		},
+		Action: func(c *cli.Context) error { return e.queueRun(c) },
+	}
+}
+
+func (e *env) queueRun(c *cli.Context) error {
+	if c.Args().Present() {
+		return usagef("%q is not needed here", c.Args().First())
+	}
+	sys, err := e.system()
+	if err != nil {
+		return err
+	}
+	sys.logTroubleOnly()
+	sys.clientTrace = e.tracer(c.Bool("trace"), false)
+	if err := sys.readSecrets(); err != nil {
+		return err
+	}
+	signal.Ignore(syscall.SIGPIPE)
+	h := &house{e: e, sys: sys}
+	var stats queue.Stats
+	h.chores = append(h.chores, func(ctx context.Context) (err error) {
+		stats, err = sys.runQueue(ctx)
+		return err
+	})
+	err = h.run(c.Context)
+	if err == nil && (c.Bool("json") || e.stdoutIsTerminal()) {
+		p := e.newPrinter(statsColumns()[:5], c.Bool("json"))
+		p.row(stats.Tried, stats.Delivered, stats.Deferred, stats.Failed, stats.Notices)
+		err = p.flush()
+	}
+	return err
+}
+
+// readSecrets reads the passwords of the smarthosts while this process may, before it becomes somebody else.
+func (s *system) readSecrets() error {
+	_, err := s.router(s.localUsers())
+	return err
+}
+
+// runQueue works on the queue until ctx ends.
+func (s *system) runQueue(ctx context.Context) (queue.Stats, error) {
+	q, err := s.queue()
+	if err != nil {
+		return queue.Stats{}, err
+	}
+	transport, err := s.transport(q)
+	if err != nil {
+		return queue.Stats{}, err
+	}
+	defer transport.Relay.Close()
+	transport.Relay.Trace = s.clientTrace
+	runner := &queue.Runner{Queue: q, Transport: transport, Parallel: s.cfg.Queue.Parallel,
+		Report: func(err error) { s.env.note("%v", err) }}
+	changed, stop, err := watchQueue(s.cfg.QueueDir)
+	if err != nil {
+		s.env.note("the queue can't be watched (%v); new messages wait for up to a minute", err)
+	} else {
+		defer stop()
+		runner.Changed = changed
+	}
+	return runner.Run(ctx), nil
+}
+
+// watchQueue tells of entries that were made, moved or touched; see queue.Runner. stop ends it.
+func watchQueue(dir string) (changed <-chan string, stop func(), err error) {
+	w, err := fsnotify.NewWatcher()
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, sub := range []string{"new", "cur"} {
+		if err := w.Add(filepath.Join(dir, sub)); err != nil {
+			w.Close()
+			return nil, nil, err
+		}
+	}
+	names := make(chan string)
+	done := make(chan struct{})
+	go followQueue(w, names, done)
+	return names, func() { close(done); w.Close() }, nil
+}
+
+// followQueue passes names on. When some were lost, because they came too fast, it says that with "".
+func followQueue(w *fsnotify.Watcher, names chan<- string, done <-chan struct{}) {
+	for {
+		name := ""
+		select {
+		case event := <-w.Events:
+			if !event.Has(fsnotify.Create) && !event.Has(fsnotify.Chmod) {
+				continue
+			}
+			name = filepath.Base(filepath.Dir(event.Name)) + "/" + filepath.Base(event.Name)
+		case <-w.Errors:
+		case <-done:
+			return
+		}
+		select {
+		case names <- name:
+		case <-done:
+			return
+		}
+	}
+}
