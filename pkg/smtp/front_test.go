@@ -7,8 +7,10 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -363,4 +365,29 @@ func TestHangingHandshakeIsCounted(t *testing.T) {
 		t.Error(err)
 	}
 	silent.Close()
+}
+
+// The backend has its say about each client that a front server speaks for, and is told when that one is gone.
+func TestXClientConnects(t *testing.T) {
+	var clients []string
+	closed := new(atomic.Int32)
+	srv := &Server{Hostname: "h.example", XClientFrom: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}, Connect: func(_ context.Context, p *Peer) (Backend, error) {
+		clients = append(clients, p.Addr.String())
+		if p.Addr.String() == "198.51.100.9" {
+			return nil, mail.Permanentf(7, 1, "Not you")
+		}
+		return closing{&memory{}, closed}, nil
+	}}
+	last := ""
+	_, err := play(t, srv, "192.0.2.7:1", func(nc net.Conn) {
+		expect(nc, "220")
+		go io.WriteString(nc, "XCLIENT ADDR=198.51.100.8\r\n")
+		expect(nc, "220")
+		go io.WriteString(nc, "XCLIENT ADDR=198.51.100.9\r\n")
+		last = expect(nc, "220")
+	})
+	want := []string{"192.0.2.7", "198.51.100.8", "198.51.100.9"}
+	if !slices.Equal(clients, want) || last != "554 5.7.1 Not you\r\n" || closed.Load() != 2 {
+		t.Errorf("clients %q, closed %d times, last reply %q, %v", clients, closed.Load(), last, err)
+	}
 }

@@ -28,7 +28,7 @@ func (s *conversation) mail(ctx context.Context, a *wire.Args) error {
 	if err := s.mayWait(env); err != nil {
 		return err
 	}
-	tx, err := s.srv.Backend.Mail(ctx, &s.peer, env)
+	tx, err := s.backend.Mail(ctx, &s.peer, env)
 	if err != nil {
 		return err
 	}

@@ -15,6 +15,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
+	"io"
 	"net"
 	"net/netip"
 	"time"
@@ -40,6 +41,9 @@ const (
 type Server struct {
 	Hostname string // in the greeting, in EHLO and in Received
 	Backend  Backend
+	// Connect, if set, has a say in each connection, and gives the Backend for it, which is closed with the connection if it is an
+	// io.Closer. Its error is the greeting: 554 if permanent, else 421.
+	Connect func(ctx context.Context, p *Peer) (Backend, error)
 
 	TLS      *tls.Config // nil: no STARTTLS
 	Implicit bool        // TLS from the first octet (RFC 8314 §3.3)
@@ -90,6 +94,7 @@ type conversation struct {
 	srv       *Server
 	c         *wire.Conn
 	peer      Peer
+	backend   Backend
 	state     session.State
 	said      []*Reply // what a handler that succeeds has to say
 	tx        Tx
@@ -137,10 +142,10 @@ func dialect(lmtp bool) *session.Dialect[*conversation] {
 func (srv *Server) ServeConn(ctx context.Context, nc net.Conn) error {
 	c := wire.NewConn(nc)
 	c.SetTrace(srv.Trace)
-	s := &conversation{srv: srv, c: c, state: stateNew, peer: peerOf(nc)}
+	s := &conversation{srv: srv, c: c, state: stateNew, peer: peerOf(nc), backend: srv.Backend}
 	s.peer.LMTP, s.isFront = srv.LMTP, srv.mayXClient(s.peer.Addr)
 	s.guard = session.Guard{Throttle: srv.Throttle, Addr: s.peer.Addr}
-	defer s.abort()
+	defer s.end()
 	if srv.Implicit {
 		c.Within(cmp.Or(srv.Timeout, DefaultTimeout))
 		if err := c.StartTLS(ctx, srv.TLS, true); err != nil {
@@ -201,13 +206,31 @@ func (s *conversation) say(r *Reply) error {
 // errEarly ends a connection whose peer did not wait for the greeting (RFC 5321 §4.3.1): no mail server does that.
 var errEarly = mail.Permanentf(5, 1, "You talk before you are greeted, closing connection")
 
-func (s *conversation) greet(context.Context) error {
+func (s *conversation) greet(ctx context.Context) error {
 	if s.srv.GreetDelay > 0 && !s.peer.Local {
 		if isQuiet, err := s.c.Quiet(s.srv.GreetDelay); err == nil && !isQuiet {
 			return errEarly
 		}
 	}
+	if err := s.connect(ctx); err != nil {
+		return err
+	}
 	return s.greeting().write(s.c)
+}
+
+// connect lets the backend have its say about the peer, who may be another one than before.
+func (s *conversation) connect(ctx context.Context) error {
+	if s.srv.Connect == nil {
+		return nil
+	}
+	s.end()
+	s.backend = nil
+	b, err := s.srv.Connect(ctx, &s.peer)
+	if err != nil {
+		return err
+	}
+	s.backend = b
+	return nil
 }
 
 func (s *conversation) greeting() *Reply {
@@ -230,6 +253,14 @@ func (s *conversation) abort() {
 		s.tx.Abort()
 	}
 	s.endTransaction()
+}
+
+// end is the end of the connection, or of what was said about its peer.
+func (s *conversation) end() {
+	s.abort()
+	if c, isCloser := s.backend.(io.Closer); isCloser && s.srv.Connect != nil {
+		c.Close()
+	}
 }
 
 func (s *conversation) endTransaction() {

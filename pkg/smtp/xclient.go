@@ -123,7 +123,7 @@ func (srv *Server) mayXClient(addr netip.Addr) bool {
 // xclient is "XCLIENT" 1*( SP attribute "=" value ), from named networks only. Then all begins anew, for the client that the
 // peer speaks for: an address that is not known has no rights, and one on loopback has those of this host only if the peer
 // is on it too. Without LOGIN nobody is logged in.
-func (s *conversation) xclient(_ context.Context, a *wire.Args) error {
+func (s *conversation) xclient(ctx context.Context, a *wire.Args) error {
 	switch {
 	case !s.isFront:
 		return reply(550, mail.Status{Class: 5, Subject: 7}, "XCLIENT is not for you")
@@ -142,6 +142,9 @@ func (s *conversation) xclient(_ context.Context, a *wire.Args) error {
 	s.peer.Helo, s.peer.ESMTP, s.peer.User = x.Helo, false, x.Login
 	s.state, s.messages, s.strangers = stateNew, 0, 0
 	s.guard = session.Guard{Throttle: s.srv.Throttle, Addr: s.peer.Addr}
+	if err := s.connect(ctx); err != nil {
+		return &session.ClosingError{Err: err}
+	}
 	return s.say(s.greeting())
 }
 
