@@ -3,6 +3,7 @@ package queue
 import (
 	"cmp"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"time"
 
@@ -97,7 +98,18 @@ type Entry struct {
 
 // Enqueue begins a message for everybody in env, which is not kept. Errors: 5.1.3, 5.1.7 and 5.5.4 for an envelope that
 // nobody can deliver, 4.5.3 for more recipients than an entry holds, 4.3.x for trouble with the disk.
-func (q *Queue) Enqueue(env *mail.Envelope) (*Entry, error) {
+func (q *Queue) Enqueue(env *mail.Envelope) (*Entry, error) { return q.enqueue(q.spool, env) }
+
+// EnqueueHeld is Enqueue into .Hold: the message waits for a person, and no flush sees it before.
+func (q *Queue) EnqueueHeld(env *mail.Envelope) (*Entry, error) {
+	held, err := q.spool.Folder(strings.TrimPrefix(holdDir, "."))
+	if err != nil {
+		return nil, vfs.Classify(err)
+	}
+	return q.enqueue(held, env)
+}
+
+func (q *Queue) enqueue(into *maildir.Dir, env *mail.Envelope) (*Entry, error) {
 	if err := checkEnvelope(env); err != nil {
 		return nil, err
 	}
@@ -109,7 +121,7 @@ func (q *Queue) Enqueue(env *mail.Envelope) (*Entry, error) {
 	if err != nil {
 		return nil, err
 	}
-	d, err := q.spool.Deliver()
+	d, err := into.Deliver()
 	if err != nil {
 		return nil, vfs.Classify(err)
 	}
