@@ -50,10 +50,11 @@ bench: ## our own benchmarks; scripts/bench/subject is for those beside other se
 	$(GO) test -tags $(TAGS) -run '^$$' -bench . -benchmem ./...
 
 install: $(if $(wildcard mailx),,build) ## binary and man pages below $(DESTDIR)$(PREFIX)
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/man/man5
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/man/man5 $(DESTDIR)$(PREFIX)/share/man/man7
 	install -m 755 mailx $(DESTDIR)$(PREFIX)/bin/mailx
 	install -m 644 man/*.1 $(DESTDIR)$(PREFIX)/share/man/man1
 	install -m 644 man/*.5 $(DESTDIR)$(PREFIX)/share/man/man5
+	install -m 644 man/*.7 $(DESTDIR)$(PREFIX)/share/man/man7
 
 install-links: install ## and the names sendmail, mailq and newaliases, which other programs call
 	install -d $(DESTDIR)$(PREFIX)/sbin

@@ -15,6 +15,7 @@ import (
 
 	"mailx/pkg/auth"
 	"mailx/pkg/config"
+	"mailx/pkg/hook"
 	"mailx/pkg/mail"
 	"mailx/pkg/maildir"
 	"mailx/pkg/message"
@@ -54,7 +55,7 @@ func (e *env) deliver(c *cli.Context) error {
 	if c.IsSet("to") && (len(users) > 0 || c.String("to") == "") {
 		return usagef("either --to DIR or users")
 	}
-	trace, err := e.returnPath(c)
+	sender, trace, err := e.returnPath(c)
 	if err != nil {
 		return err
 	}
@@ -81,12 +82,15 @@ func (e *env) deliver(c *cli.Context) error {
 	if e.stdinIsTerminal() {
 		e.note("type the message, header first; end it with Ctrl-D")
 	}
+	if set := hooks(cfg, e.note); set.Has(hook.DeliverFilter, hook.Deliver) {
+		return t.storeFiltered(e.input(), trace, deliverHooks{set, sender, users})
+	}
 	return t.store(e.input(), trace)
 }
 
 // returnPath is the field for the sender that we were told of: by -f, else in the environment, as programs that call an
 // MDA do it. It is empty if nobody told; then a Return-Path in the message stays.
-func (e *env) returnPath(c *cli.Context) ([]byte, error) {
+func (e *env) returnPath(c *cli.Context) (sender mail.Address, trace []byte, err error) {
 	text, told := c.String("sender"), c.IsSet("sender")
 	for _, variable := range []string{"RETURN_PATH", "SENDER"} {
 		if !told && os.Getenv(variable) != "" {
@@ -94,13 +98,12 @@ func (e *env) returnPath(c *cli.Context) ([]byte, error) {
 		}
 	}
 	if !told {
-		return nil, nil
+		return sender, nil, nil
 	}
-	sender, err := senderAddress(text)
-	if err != nil {
-		return nil, err
+	if sender, err = senderAddress(text); err != nil {
+		return sender, nil, err
 	}
-	return message.AppendReturnPath(nil, sender), nil
+	return sender, message.AppendReturnPath(nil, sender), nil
 }
 
 // senderAddress reads a reverse-path. QUIRK: what is no address by the book ("a..b@docomo.example") is quoted rather than
@@ -198,6 +201,14 @@ func isMaildir(name string) bool {
 // store delivers the message: one file, with a link for each other Maildir. It is durable after nil; after an error
 // nothing of it is left.
 func (t *targets) store(from io.Reader, trace []byte) error {
+	return t.deliver(func(w io.Writer) error { return t.fill(w, from, trace) })
+}
+
+func (t *targets) fill(w io.Writer, from io.Reader, trace []byte) error {
+	return fillDelivery(w, limited(wire.LocalForm(from), t.cfg.SMTP.MaxSize), trace)
+}
+
+func (t *targets) deliver(fill func(io.Writer) error) error {
 	d, err := t.dirs[0].Deliver()
 	if err != nil {
 		return err
@@ -205,7 +216,7 @@ func (t *targets) store(from io.Reader, trace []byte) error {
 	for _, other := range t.dirs[1:] {
 		d.Also(other)
 	}
-	if err := fillDelivery(d, limited(wire.LocalForm(from), t.cfg.SMTP.MaxSize), trace); err != nil {
+	if err := fill(d); err != nil {
 		d.Abort()
 		return err
 	}

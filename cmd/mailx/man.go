@@ -74,7 +74,7 @@ func (e *env) manList() error {
 	return err
 }
 
-// manWrite makes dir/man1 and dir/man5, as under /usr/share/man.
+// manWrite makes dir/man1, dir/man5 and dir/man7, as under /usr/share/man.
 func manWrite(dir string) error {
 	for _, file := range man.Names() {
 		page, _, _ := man.Page(file)

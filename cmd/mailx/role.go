@@ -39,9 +39,15 @@ func (s *system) smtpRole(role string, implicitTLS, stays bool) (*smtp.Server, e
 	if implicitTLS && cert == nil {
 		return nil, s.noCertificate(role)
 	}
+	mended := func(b smtp.Backend) smtp.Backend { return submissions{b, s, intake.MayRelay} }
+	connect, err := s.filtered(intake, mended)
+	if err != nil {
+		return nil, err
+	}
 	srv := &smtp.Server{
 		Hostname:     s.cfg.Hostname,
-		Backend:      submissions{intake, s, intake.MayRelay},
+		Backend:      mended(intake),
+		Connect:      connect,
 		TLS:          cert,
 		Implicit:     implicitTLS,
 		Throttle:     s.throttle(),

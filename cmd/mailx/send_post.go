@@ -126,7 +126,7 @@ func (p *posting) attempt(ctx context.Context) ([]mail.Result, error) {
 			home = append(home, i)
 		}
 	}
-	local := &delivery.Local{Router: names, Open: p.sys.localMailbox}
+	local := &delivery.Local{Router: names, Open: p.sys.localMailbox, Filter: p.sys.localFilter()}
 	if len(away) == 0 {
 		return local.Deliver(ctx, p.env, p.msg, p.msg.size), nil
 	}

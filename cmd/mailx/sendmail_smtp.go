@@ -25,7 +25,10 @@ func (e *env) sendmailSMTP(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	srv := sys.localSMTP()
+	srv, err := sys.localSMTP()
+	if err != nil {
+		return err
+	}
 	if _, isNetwork := session.AddrOf(nc.RemoteAddr()); isNetwork {
 		if srv, err = sys.smtpServer(false, false); err != nil {
 			return err
@@ -41,16 +44,21 @@ func (e *env) sendmailSMTP(ctx context.Context) error {
 
 // localSMTP is the server for programs of this host. It reads no certificate and no password, which belong to the mail
 // servers and not to the one who runs this.
-func (s *system) localSMTP() *smtp.Server {
+func (s *system) localSMTP() (*smtp.Server, error) {
 	intake := &delivery.Intake{
 		Router:   s.names(s.localUsers()),
 		Open:     s.localMailbox,
 		Enqueue:  s.enqueuer(),
 		MayRelay: func(*smtp.Peer) bool { return true },
 	}
+	mended := func(b smtp.Backend) smtp.Backend { return submissions{b, s, func(*smtp.Peer) bool { return true }} }
+	connect, err := s.filtered(intake, mended)
+	if err != nil {
+		return nil, err
+	}
 	cfg := s.cfg.SMTP
-	return &smtp.Server{Hostname: s.cfg.Hostname, Backend: submissions{intake, s, func(*smtp.Peer) bool { return true }}, MaxSize: cfg.MaxSize, MaxRcpts: cfg.MaxRcpts,
-		MaxMessages: maxPipeMessages, MaxHold: cfg.MaxHold, Timeout: cfg.Timeout, DataTimeout: cfg.DataTimeout, MinRate: -1}
+	return &smtp.Server{Hostname: s.cfg.Hostname, Backend: mended(intake), Connect: connect, MaxSize: cfg.MaxSize, MaxRcpts: cfg.MaxRcpts,
+		MaxMessages: maxPipeMessages, MaxHold: cfg.MaxHold, Timeout: cfg.Timeout, DataTimeout: cfg.DataTimeout, MinRate: -1}, nil
 }
 
 // maxPipeMessages is for peers that are trusted with a session of any length: a program that sends a newsletter, a mail server

@@ -54,8 +54,12 @@ func (s *system) lmtpService() (service, error) {
 		return service{}, err
 	}
 	intake.MayRelay = func(*smtp.Peer) bool { return false }
+	connect, err := s.filtered(intake, nil)
+	if err != nil {
+		return service{}, err
+	}
 	cfg := s.cfg.SMTP
-	srv := &smtp.Server{Hostname: s.cfg.Hostname, Backend: intake, LMTP: true, MaxSize: cfg.MaxSize, MaxRcpts: cfg.MaxRcpts,
+	srv := &smtp.Server{Hostname: s.cfg.Hostname, Backend: intake, Connect: connect, LMTP: true, MaxSize: cfg.MaxSize, MaxRcpts: cfg.MaxRcpts,
 		MaxMessages: maxPipeMessages, Mistakes: cfg.MaxBadCommands, Timeout: cfg.Timeout, DataTimeout: cfg.DataTimeout,
 		MinRate: cmp.Or(cfg.MinRate, -1), Trace: s.trace}
 	return service{proto: "lmtp", role: "lmtp", serveConn: srv.ServeConn, refuse: srv.Refuse, maxConns: cfg.MaxConnections}, nil

@@ -4,8 +4,8 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"io"
 
-	"mailx/pkg/delivery"
 	"mailx/pkg/mail"
 	"mailx/pkg/message"
 	"mailx/pkg/smtp"
@@ -14,7 +14,7 @@ import (
 // submissions does what a submission server may do to a message (RFC 6409 §8), and sendmail does: the sender gets a
 // domain, the header From, Date and Message-ID if it lacks them, and Bcc goes.
 type submissions struct {
-	intake *delivery.Intake
+	intake smtp.Backend
 	sys    *system
 	isFrom func(p *smtp.Peer) bool // whose messages are mended; the others' are left alone
 }
@@ -35,6 +35,14 @@ func (b submissions) Mail(ctx context.Context, p *smtp.Peer, env *mail.Envelope)
 	s.in.Reset(tx, nil)
 	s.in.DropBcc, s.in.Missing = true, func(in *message.Intake) []byte { return b.complete(in, &whole) }
 	return s, nil
+}
+
+// Close ends what stands behind.
+func (b submissions) Close() error {
+	if c, isCloser := b.intake.(io.Closer); isCloser {
+		return c.Close()
+	}
+	return nil
 }
 
 // complete gives the fields that a header lacks; most lack none.

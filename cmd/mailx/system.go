@@ -287,7 +287,7 @@ func (s *system) transport(q *queue.Queue) (*delivery.Transport, error) {
 	}
 	return &delivery.Transport{
 		Router: router,
-		Local:  &delivery.Local{Router: router, Open: s.localMailbox},
+		Local:  &delivery.Local{Router: router, Open: s.localMailbox, Filter: s.localFilter()},
 		Relay: &delivery.Relay{Via: router.Via, Hello: s.cfg.Hostname, Self: router.IsLocal, TLSConfig: roots,
 			MXPolicy: policyOf(s.cfg.TLS.Policy), Resolver: resolver, Port: os.Getenv("MAILX_MX_PORT")},
 		Submit: submitTo(q),

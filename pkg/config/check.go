@@ -33,6 +33,7 @@ func (c *Config) Check(now time.Time) Errors {
 			add(key, words[0], text)
 		}
 	}
+	c.Hooks.check(add)
 	for name, a := range c.Accounts {
 		if text := checkSecretFile(a.Password.File); text != "" {
 			add("account."+name+".password_file", a.Password.File, text)

@@ -37,6 +37,8 @@ type Config struct {
 	Serve    Serve
 	ACME     ACME
 	Queue    Queue
+	Hooks    Hooks
+	Milter   Milter
 	Accounts map[string]*Account // by name; never nil
 	Log      Log
 

@@ -65,6 +65,8 @@ func (c *Config) keys() []Key {
 	keys = append(keys, c.Serve.keys()...)
 	keys = append(keys, c.ACME.keys()...)
 	keys = append(keys, c.Queue.keys()...)
+	keys = append(keys, c.Hooks.keys()...)
+	keys = append(keys, c.Milter.keys()...)
 	return append(keys, c.Log.keys()...)
 }
 

@@ -17,6 +17,17 @@ type Local struct {
 	// Open gives the Maildir at a path that the Router named, and makes it if it is not there. It may keep Maildirs
 	// open.
 	Open func(path string) (*maildir.Dir, error)
+	// Filter, if set, judges each message before it is stored, and may give another text for it. The envelope has the recipients
+	// that the message is stored for. An error is theirs; with discard nothing is stored and that is all right. The text is
+	// closed when it has been stored.
+	Filter func(ctx context.Context, env *mail.Envelope, msg io.ReaderAt, size int64) (text Text, discard bool, err error)
+}
+
+// Text is a message in local form.
+type Text interface {
+	io.ReaderAt
+	io.Closer
+	Size() int64
 }
 
 // Deliver stores a message, in local form, for the recipients of env: one file, with a link for each mailbox, durable
@@ -101,8 +112,17 @@ func (l *Local) store(ctx context.Context, b *batch, msg io.ReaderAt, size int64
 	s := &storing{sender: b.env.Sender, msg: msg, size: size, dirs: map[string]*maildir.Dir{}, done: map[string]bool{}}
 	var ready []int
 	var paths []string
+	text, refused, err := l.filter(ctx, b, msg, size)
+	if text != nil {
+		defer text.Close()
+		s.msg, s.size = text, text.Size()
+	}
 	for i := range b.boxes {
 		if len(b.boxes[i]) == 0 {
+			continue
+		}
+		if refused {
+			b.add(i, mail.Result{Err: err})
 			continue
 		}
 		if err := s.open(l, b.boxes[i]); err != nil {
@@ -111,7 +131,7 @@ func (l *Local) store(ctx context.Context, b *batch, msg io.ReaderAt, size int64
 		}
 		ready, paths = append(ready, i), append(paths, b.boxes[i]...)
 	}
-	err := s.write(ctx, paths)
+	err = s.write(ctx, paths)
 	for _, i := range ready {
 		if err != nil && len(ready) > 1 {
 			b.add(i, mail.Result{Err: storageError(s.write(ctx, b.boxes[i]))})
@@ -119,6 +139,25 @@ func (l *Local) store(ctx context.Context, b *batch, msg io.ReaderAt, size int64
 		}
 		b.add(i, mail.Result{Err: storageError(err)})
 	}
+}
+
+// filter asks Filter about a batch. When nothing is to be stored, err is the fate of all that would have got it.
+func (l *Local) filter(ctx context.Context, b *batch, msg io.ReaderAt, size int64) (text Text, refused bool, err error) {
+	if l.Filter == nil {
+		return nil, false, nil
+	}
+	env := *b.env
+	env.Rcpts = nil
+	for i, r := range b.env.Rcpts {
+		if len(b.boxes[i]) > 0 {
+			env.Rcpts = append(env.Rcpts, r)
+		}
+	}
+	if len(env.Rcpts) == 0 {
+		return nil, false, nil
+	}
+	text, discard, err := l.Filter(ctx, &env, msg, size)
+	return text, discard || err != nil, err
 }
 
 // storing is one message on its way into Maildirs.
