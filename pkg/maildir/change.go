@@ -44,7 +44,14 @@ func (d *Dir) exists(m Message) error {
 
 // Remove removes a message. The error wraps fs.ErrNotExist if it was gone already. Sync makes the removal durable.
 func (d *Dir) Remove(m Message) error {
-	return d.at(m, func(m Message) error { return d.fsys.Remove(d.join(m.File)) })
+	return d.at(m, func(m Message) error {
+		size := d.sizeOf(m)
+		err := d.fsys.Remove(d.join(m.File))
+		if err == nil {
+			d.forget(size)
+		}
+		return err
+	})
 }
 
 // sweepAge is how old files in tmp/ get (cr.yp.to/proto/maildir.html).

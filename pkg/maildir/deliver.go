@@ -22,11 +22,13 @@ var buffers = sync.Pool{New: func() any { return new([64 << 10]byte) }}
 // Delivery is one message on its way into one or more Maildirs. End it with Commit or Abort. It is not safe for
 // concurrent use.
 type Delivery struct {
-	dir   *Dir
-	also  []*Dir
-	inCur bool
-	flags string
-	mtime time.Time
+	dir    *Dir
+	also   []*Dir
+	notOwn bool // dir only lends its tmp/, see Leave
+	isCopy bool // of a delivery that sees to the quotas
+	inCur  bool
+	flags  string
+	mtime  time.Time
 
 	tmp  string // path of the file in tmp/
 	name string // in the end; the sizes are in it from Commit on
@@ -186,8 +188,8 @@ func (w *Delivery) final() string {
 }
 
 // Commit makes the message durable and visible in every Maildir. After nil it survives the loss of power. After an
-// error (temporary, unless it is that of an earlier Write) nothing of it is left in any Maildir, as far as the file
-// system lets us remove it.
+// error (temporary, unless it is that of an earlier Write, or 5.2.3) nothing of it is left in any Maildir, as far as the
+// file system lets us remove it. A mailbox over its quota is 4.2.2, and then no Maildir gets the message: see Leave.
 func (w *Delivery) Commit() error {
 	if w.done {
 		return fs.ErrClosed
@@ -197,6 +199,9 @@ func (w *Delivery) Commit() error {
 	}
 	w.flush()
 	w.release() // others write while we wait for the disk
+	if w.err == nil {
+		w.err = w.room()
+	}
 	w.name += ",S=" + strconv.FormatInt(w.size, 10) + ",W=" + strconv.FormatInt(w.wire, 10)
 	if err := w.finishFile(); err != nil {
 		w.Abort()
@@ -207,6 +212,7 @@ func (w *Delivery) Commit() error {
 		w.retract()
 		return vfs.Classify(err)
 	}
+	w.account()
 	return nil
 }
 
@@ -236,7 +242,7 @@ func (w *Delivery) publish() error {
 			return err
 		}
 	}
-	if err := w.moveIntoOwn(); err != nil {
+	if err := w.endOwn(); err != nil {
 		return err
 	}
 	for _, m := range w.made {
@@ -258,6 +264,14 @@ func (w *Delivery) linkInto(d *Dir) error {
 	}
 	w.note(d, name, err)
 	return err
+}
+
+// endOwn takes the name in tmp/ away.
+func (w *Delivery) endOwn() error {
+	if w.notOwn {
+		return w.dir.fsys.Remove(w.tmp)
+	}
+	return w.moveIntoOwn()
 }
 
 func (w *Delivery) moveIntoOwn() error {
@@ -308,7 +322,7 @@ func (w *Delivery) copyInto(d *Dir) error {
 	if err != nil {
 		return err
 	}
-	to.inCur, to.flags, to.mtime = w.inCur, w.flags, w.mtime
+	to.inCur, to.flags, to.mtime, to.isCopy = w.inCur, w.flags, w.mtime, true
 	if _, err := io.Copy(to, from); err != nil {
 		to.Abort()
 		return err

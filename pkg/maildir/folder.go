@@ -44,7 +44,7 @@ func isElement(e string) bool {
 
 // folder gives the Dir of a directory of d, with the settings of d.
 func (d *Dir) folder(dirName string) *Dir {
-	return &Dir{Host: d.Host, Reserve: d.Reserve, Now: d.Now, fsys: d.fsys, path: d.join(dirName)}
+	return &Dir{Host: d.Host, Reserve: d.Reserve, Now: d.Now, Quota: d.Quota, fsys: d.fsys, path: d.join(dirName), inbox: d.top()}
 }
 
 // Folders gives the names of the folders, elements joined by ".", sorted; without the inbox.
@@ -184,6 +184,7 @@ func (d *Dir) RemoveFolder(elems ...string) error {
 	if err := d.checkFolder(name); err != nil {
 		return vfs.Classify(err)
 	}
+	has := d.folderUsage(name)
 	removed := removedPrefix + unique(d.now(), d.host())
 	err = d.fsys.Move(d.join(name), d.join(removed))
 	if err == nil {
@@ -193,8 +194,19 @@ func (d *Dir) RemoveFolder(elems ...string) error {
 		d.fsys.Move(d.join(removed), d.join(name)) // if it went there
 		return vfs.Classify(err)
 	}
+	d.account(Usage{-has.Size, -has.Count})
 	d.purge(d.join(removed), 1) // Sweep tells of trouble
 	return nil
+}
+
+// folderUsage is what a folder counts for, if that is written down somewhere.
+func (d *Dir) folderUsage(dirName string) (u Usage) {
+	if _, err := d.fsys.Lstat(d.sizePath()); err != nil {
+		return u
+	}
+	d.countDir(d.join(dirName+"/new"), &u)
+	d.countDir(d.join(dirName+"/cur"), &u)
+	return u
 }
 
 // sweepFolders ends all removals under way; that another process may be at it does no harm.

@@ -28,12 +28,15 @@ type Dir struct {
 	Host    string           // in names of messages; the name of this host if empty
 	Reserve uint64           // octets that must be free when a delivery starts; 0: any number will do
 	Now     func() time.Time // time.Now if nil
+	Quota   func() Quota     // limits of the mailbox, the inbox with its folders; nil: none
 
-	fsys vfs.FS
-	path string
+	fsys  vfs.FS
+	path  string
+	inbox string // path of the inbox, for a folder; "" for an inbox
 
-	mu    sync.Mutex
-	moved map[string]Message // by Base: as last found when one was not where it had been
+	mu      sync.Mutex
+	moved   map[string]Message // by Base: as last found when one was not where it had been
+	removed Usage              // since the last Sync, negative
 }
 
 // Create makes a Maildir, with the directories above it, or completes one, and opens it. All of it is durable then. It
@@ -166,8 +169,9 @@ func (d *Dir) now() time.Time {
 }
 
 // Sync makes renames and removals in the Maildir durable. Changes of flags and removals are not durable before it;
-// deliveries are.
+// deliveries are. It also writes removals down in maildirsize, if there is one.
 func (d *Dir) Sync() error {
+	d.settle()
 	if err := d.fsys.SyncDir(d.join("cur")); err != nil {
 		return vfs.Classify(err)
 	}
