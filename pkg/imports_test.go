@@ -32,7 +32,7 @@ var allowed = map[string]string{
 	"queue":    "maildir message mail vfs maillog",
 	"fetch":    "pop3 maildir vfs message mail maillog",
 	"acme":     "vfs",
-	"delivery": "smtp maildir dns auth message mail maillog",
+	"delivery": "smtp maildir dns auth message mail maillog vfs",
 	"mailtest": "mail",
 }
 

@@ -25,9 +25,17 @@ func TestParseAliases(t *testing.T) {
 		{"a: b#c", "a=b#c", 0},
 		{`"a b": "c, d"@x.example`, `a b="c, d"@x.example`, 0},
 		{`"a:b": c`, "a:b=c", 0},
-		{`a: "|cmd \"x, y\"", b`, `a="|cmd \"x, y\""|b`, 1},
-		{"a: /dev/null", "a=/dev/null", 1},
-		{"a: :include:/x", "a=:include:/x", 1},
+		{`a: "|cmd \"x, y\"", b`, `a="|cmd \"x, y\""|b`, 0},
+		{`a: |"cmd 'x, y'", b`, `a=|"cmd 'x, y'"|b`, 0},
+		{"a: |cmd > /tmp/x", "a=|cmd > /tmp/x", 1},
+		{"a: |", "a=|", 1},
+		{"a: /dev/null, /x/, /x", "a=/dev/null|/x/|/x", 0},
+		{"a: /", "a=/", 1},
+		{"a: //", "a=//", 1},
+		{"a: :include:/x", "a=:include:/x", 0},
+		{`a: ":INCLUDE: /x"`, `a=":INCLUDE: /x"`, 0},
+		{"a: :include:x", "a=:include:x", 1},
+		{"*: b", "*=b", 0},
 		{"a: b\na: c", "a=b", 1},
 		{"a b: c", "", 1},
 		{"a@x.example: c", "", 1},
@@ -41,8 +49,8 @@ func TestParseAliases(t *testing.T) {
 	for _, test := range tests {
 		entries, problems := ParseAliases([]byte(test.in))
 		var words []string
-		for name, members := range entries {
-			words = append(words, name+"="+strings.ReplaceAll(joinMembers(members), ", ", "|"))
+		for _, e := range entries {
+			words = append(words, e.Name+"="+strings.ReplaceAll(joinMembers(e.Members), ", ", "|"))
 		}
 		got := strings.Join(words, " ")
 		want := strings.ReplaceAll(test.want, ", ", "|") // inside of quotes too
@@ -62,27 +70,27 @@ func TestAliasesAreReadAgain(t *testing.T) {
 		}
 	}
 	look("b")
-	before, err := os.Stat(a.path)
+	before, err := os.Stat(a.file.path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(a.path, []byte("a: c\n"), 0o600); err != nil { // same file, same size, same time
+	if err := os.WriteFile(a.file.path, []byte("a: c\n"), 0o600); err != nil { // same file, same size, same time
 		t.Fatal(err)
 	}
-	if err := os.Chtimes(a.path, before.ModTime(), before.ModTime()); err != nil {
+	if err := os.Chtimes(a.file.path, before.ModTime(), before.ModTime()); err != nil {
 		t.Fatal(err)
 	}
 	look("c")
 	past := time.Now().Add(-time.Hour)
-	if err := os.Chtimes(a.path, past, past); err != nil {
+	if err := os.Chtimes(a.file.path, past, past); err != nil {
 		t.Fatal(err)
 	}
 	look("c")
-	if err := os.Remove(a.path); err != nil {
+	if err := os.Remove(a.file.path); err != nil {
 		t.Fatal(err)
 	}
 	look("")
-	if err := os.Mkdir(a.path, 0o700); err != nil {
+	if err := os.Mkdir(a.file.path, 0o700); err != nil {
 		t.Fatal(err)
 	}
 	if _, _, err := a.Lookup("a"); err == nil || !mail.StatusOf(err).IsTemporary() {
@@ -95,11 +103,15 @@ func FuzzParseAliases(f *testing.F) {
 	f.Add(" \n#\n:\n\":,\\\"")
 	f.Fuzz(func(t *testing.T, in string) {
 		entries, _ := ParseAliases([]byte(in))
-		for name, members := range entries {
-			if name == "" || name != strings.ToLower(name) {
-				t.Fatalf("%q: name %q", in, name)
+		list, _ := ParseList([]byte(in))
+		for _, e := range append(entries, Alias{"list", 1, list}) {
+			if e.Name == "" || e.Name != strings.ToLower(e.Name) || e.Line < 1 {
+				t.Fatalf("%q: name %q, line %d", in, e.Name, e.Line)
 			}
-			for _, m := range members {
+			for _, m := range e.Members {
+				if m.Err == nil && (m.isPrivileged() || m.Path != "") {
+					continue
+				}
 				back, err := mail.ParseAddress(m.Address.String())
 				if m.Err == nil && (err != nil || back != m.Address) {
 					t.Fatalf("%q: member %q is %q", in, m, m.Address)

@@ -29,6 +29,10 @@ type Intake struct {
 	Open func(path string) (*maildir.Dir, error)
 	// Enqueue starts a message in the queue; nil: nothing is taken for other hosts.
 	Enqueue func(env *mail.Envelope) (Spooled, error)
+	// Room refuses a message of size octets (0: nobody knows) for a Maildir that is full; nil: there are no quotas.
+	Room func(path string, size int64) error
+	// Space refuses every message of size octets (0: nobody knows) while the disk is too full; nil: it never is.
+	Space func(size int64) error
 	// AnySender lets those who have authenticated use every sender; else it has to be one whose mail they get.
 	AnySender bool
 	// MayRelay says who may send to other hosts; nil: those who have authenticated.
@@ -51,7 +55,11 @@ var (
 // Mail opens a transaction.
 func (in *Intake) Mail(_ context.Context, p *smtp.Peer, env *mail.Envelope) (smtp.Tx, error) {
 	tx := &intakeTx{in: in, peer: *p, env: env}
-	if err := in.mayUse(p, env.Sender); err != nil {
+	err := in.mayUse(p, env.Sender)
+	if err == nil && in.Space != nil {
+		err = in.Space(env.Size)
+	}
+	if err != nil {
 		tx.log(&maillog.Event{Kind: maillog.Rejected, Status: mail.StatusOf(err).String(), Err: err})
 		return nil, err
 	}
@@ -128,16 +136,17 @@ func (tx *intakeTx) take(r mail.Recipient) error {
 	for _, skipped := range d.Skipped {
 		tx.log(&maillog.Event{Kind: maillog.Rejected, To: r.Path(), Text: "member of the alias", Err: skipped})
 	}
-	isRemote := func(t Target) bool { return t.Kind == Remote }
-	if tx.in.Enqueue == nil && slices.ContainsFunc(d.Targets, isRemote) {
+	forQueue := queuePart(r, &d, tx.env.Sender)
+	if tx.in.Enqueue == nil && len(forQueue) > 0 {
 		return errNoQueue
 	}
-	to := taker{rcpt: r}
+	if err := tx.room(d.Targets); err != nil {
+		return err
+	}
+	to := taker{rcpt: r, away: len(forQueue) > 0}
+	tx.away = append(tx.away, forQueue...)
 	for _, t := range d.Targets {
-		if isRemote(t) {
-			away := r
-			away.Address = t.Address
-			tx.away, to.away = append(tx.away, away), true
+		if t.Kind != Mailbox {
 			continue
 		}
 		to.boxes = append(to.boxes, t.Path)
@@ -258,7 +267,7 @@ func (tx *intakeTx) CommitEach() []error {
 	if local = tx.open(); local != nil {
 		away = local
 	} else {
-		if tx.local != nil {
+		if tx.hasRoom() {
 			local = tx.local.Commit()
 		}
 		if tx.queued != nil {

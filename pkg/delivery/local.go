@@ -31,15 +31,15 @@ type Text interface {
 }
 
 // Deliver stores a message, in local form, for the recipients of env: one file, with a link for each mailbox, durable
-// before it returns. An unknown name is permanent, 5.1.1. What the Router sends to other hosts is temporary, 4.3.5:
-// it is not for this transport.
+// before it returns. An unknown name is permanent, 5.1.1. What the Router sends to other hosts, commands and files is
+// temporary, 4.3.5: it is not for this transport.
 func (l *Local) Deliver(ctx context.Context, env *mail.Envelope, msg io.ReaderAt, size int64) []mail.Result {
 	b := newBatch(env)
 	for i, r := range env.Rcpts {
 		d, err := l.Router.Route(r.Address)
 		for _, t := range d.Targets {
-			if t.Kind != Mailbox && err == nil {
-				err = mail.Temporaryf(3, 5, "Recipient is on another host")
+			if t.Kind != Mailbox && t.Kind != Discard && err == nil {
+				err = mail.Temporaryf(3, 5, "Recipient is not a mailbox of this host")
 			}
 		}
 		if err != nil {
@@ -47,7 +47,7 @@ func (l *Local) Deliver(ctx context.Context, env *mail.Envelope, msg io.ReaderAt
 			continue
 		}
 		for _, t := range d.Targets {
-			b.box(i, t.Path)
+			b.box(i, t)
 		}
 	}
 	l.store(ctx, b, msg, size)
@@ -58,17 +58,50 @@ func (l *Local) Deliver(ctx context.Context, env *mail.Envelope, msg io.ReaderAt
 type batch struct {
 	env      *mail.Envelope
 	outcomes [][]mail.Result // by recipient
-	boxes    [][]string      // by recipient: paths of Maildirs
+	boxes    [][]box         // by recipient
+}
+
+// box is a Maildir, and the sender that the message has there.
+type box struct {
+	path   string
+	sender mail.Address
 }
 
 func newBatch(env *mail.Envelope) *batch {
 	n := len(env.Rcpts)
-	return &batch{env: env, outcomes: make([][]mail.Result, n), boxes: make([][]string, n)}
+	return &batch{env: env, outcomes: make([][]mail.Result, n), boxes: make([][]box, n)}
 }
 
 func (b *batch) add(i int, r mail.Result) { b.outcomes[i] = append(b.outcomes[i], r) }
 
-func (b *batch) box(i int, path string) { b.boxes[i] = append(b.boxes[i], path) }
+// box takes a target that is a Maildir; what is dropped needs none.
+func (b *batch) box(i int, t Target) {
+	if t.Kind == Mailbox {
+		b.boxes[i] = append(b.boxes[i], box{t.Path, t.senderFor(b.env.Sender)})
+	}
+}
+
+// senders are those of all boxes, each once. There is one, unless aliases with owners are among the recipients.
+func (b *batch) senders() (senders []mail.Address) {
+	for _, boxes := range b.boxes {
+		for _, box := range boxes {
+			if !slices.Contains(senders, box.sender) {
+				senders = append(senders, box.sender)
+			}
+		}
+	}
+	return senders
+}
+
+// paths are the Maildirs of recipient i that get the message from a sender.
+func (b *batch) paths(i int, sender mail.Address) (paths []string) {
+	for _, box := range b.boxes[i] {
+		if box.sender == sender {
+			paths = append(paths, box.path)
+		}
+	}
+	return paths
+}
 
 // failed reports that something went wrong for recipient i already.
 func (b *batch) failed(i int) bool {
@@ -109,32 +142,43 @@ func badness(err error) int {
 // store delivers to the mailboxes of a batch. A recipient gets the message in all of its mailboxes or in none, so
 // that trying again gives nobody a second copy; and one whose mailbox is in trouble does not keep the others waiting.
 func (l *Local) store(ctx context.Context, b *batch, msg io.ReaderAt, size int64) {
-	s := &storing{sender: b.env.Sender, msg: msg, size: size, dirs: map[string]*maildir.Dir{}, done: map[string]bool{}}
-	var ready []int
-	var paths []string
 	text, refused, err := l.filter(ctx, b, msg, size)
 	if text != nil {
 		defer text.Close()
-		s.msg, s.size = text, text.Size()
+		msg, size = text, text.Size()
 	}
+	if refused {
+		for i := range b.boxes {
+			if len(b.boxes[i]) > 0 && !b.failed(i) {
+				b.add(i, mail.Result{Err: err})
+			}
+		}
+		return
+	}
+	for _, sender := range b.senders() {
+		l.storeFrom(ctx, b, &storing{sender: sender, msg: msg, size: size, dirs: map[string]*maildir.Dir{}, done: map[string]bool{}})
+	}
+}
+
+// storeFrom is store for the mailboxes that get the message from one sender.
+func (l *Local) storeFrom(ctx context.Context, b *batch, s *storing) {
+	var ready []int
+	var all []string
 	for i := range b.boxes {
-		if len(b.boxes[i]) == 0 {
+		paths := b.paths(i, s.sender)
+		if len(paths) == 0 || b.failed(i) {
 			continue
 		}
-		if refused {
-			b.add(i, mail.Result{Err: err})
-			continue
-		}
-		if err := s.open(l, b.boxes[i]); err != nil {
+		if err := s.open(l, paths); err != nil {
 			b.add(i, mail.Result{Err: storageError(err)})
 			continue
 		}
-		ready, paths = append(ready, i), append(paths, b.boxes[i]...)
+		ready, all = append(ready, i), append(all, paths...)
 	}
-	err = s.write(ctx, paths)
+	err := s.write(ctx, all)
 	for _, i := range ready {
 		if err != nil && len(ready) > 1 {
-			b.add(i, mail.Result{Err: storageError(s.write(ctx, b.boxes[i]))})
+			b.add(i, mail.Result{Err: storageError(s.write(ctx, b.paths(i, s.sender)))})
 			continue
 		}
 		b.add(i, mail.Result{Err: storageError(err)})

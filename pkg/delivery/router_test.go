@@ -56,11 +56,21 @@ func targets(d Decision, err error) string {
 	}
 	var words []string
 	for _, t := range d.Targets {
-		if t.Kind == Mailbox {
-			words = append(words, t.Path)
-		} else {
-			words = append(words, strings.TrimSpace(t.Address.String()+" "+joinServers(t.Via)))
+		word := t.Path
+		switch t.Kind {
+		case Remote:
+			word = strings.TrimSpace(t.Address.String() + " " + joinServers(t.Via))
+		case Command:
+			word = "|" + strings.Join(t.Command, "|")
+		case File:
+			word = "file " + t.Path
+		case Discard:
+			word = "nothing"
 		}
+		if !t.Owner.IsNull() {
+			word += " from " + t.Owner.String()
+		}
+		words = append(words, word)
 	}
 	for range d.Skipped {
 		words = append(words, "!")
@@ -84,6 +94,10 @@ some:      nobody-here, alice
 none:      nobody-here, gone
 pipe:      "|/usr/bin/vacation alice, now"
 file:      /var/mail/archive
+dir:       /var/mail/archive/
+drop:      /dev/null
+crew:      alice, a@remote.example
+owner-crew: alice
 include:   :include:/etc/list
 mixed:     alice, |cmd
 trouble:   alice, broken
@@ -135,10 +149,14 @@ func TestRouter(t *testing.T) {
 		{"loop1", "5.4.6"},
 		{"some", "/mail/alice, !"},
 		{"none", "5.1.1"},
-		{"pipe", "5.3.5"},
-		{"file", "5.3.5"},
-		{"include", "5.3.5"},
-		{"mixed", "/mail/alice, !"},
+		{"pipe", "|/usr/bin/vacation|alice,|now"},
+		{"file", "file /var/mail/archive"},
+		{"dir", "/var/mail/archive"},
+		{"drop", "nothing"},
+		{"include", "4.3.5"},
+		{"mixed", "/mail/alice, |cmd"},
+		{"crew", "/mail/alice from owner-crew@here.example, a@remote.example smtp://smart:25 from owner-crew@here.example"},
+		{"owner-crew", "/mail/alice"},
 		{"trouble", "4.3.0"},
 		{"own", "/mail/alice"},
 		{"empty", "5.1.1"},
@@ -212,7 +230,7 @@ func TestPostmaster(t *testing.T) {
 		{"postmaster: alice\nroot: bob", "alice bob", "/alice"},
 		{"postmaster: nobody\nroot: bob", "bob", "/bob"},
 		{"postmaster: root\nroot: postmaster", "", "/postmaster"},
-		{"postmaster: |cmd", "", "/postmaster"},
+		{"postmaster: |cmd >x", "", "/postmaster"},
 		{"postmaster: broken", "alice", "4.3.0"},
 	}
 	for _, test := range tests {

@@ -18,6 +18,9 @@ type Transport struct {
 	Router *Router
 	Local  *Local
 	Relay  *Relay
+	// Commands and Files carry what aliases name beside addresses; without them that waits, 4.3.5.
+	Commands *Commands
+	Files    *Files
 	// Submit queues a message durably for the recipients of env; may be nil.
 	Submit func(ctx context.Context, env *mail.Envelope, msg io.Reader) error
 	// Skipped is told of members of aliases that lead nowhere; may be nil.
@@ -27,19 +30,23 @@ type Transport struct {
 // Deliver gives one result for each recipient, in their order.
 func (t *Transport) Deliver(ctx context.Context, env *mail.Envelope, msg io.ReaderAt, size int64) []mail.Result {
 	b := newBatch(env)
-	var now, later away
+	var p trips
 	for i, r := range env.Rcpts {
-		t.route(b, i, r, &now, &later)
+		t.route(b, i, r, &p)
 	}
 	t.Local.store(ctx, b, msg, size)
-	later.drop(b.failed)
-	if len(later.rcpts) > 0 {
+	for _, later := range p.later {
+		later.drop(b.failed)
+		if len(later.rcpts) == 0 {
+			continue
+		}
 		err := t.Submit(ctx, later.envelope(env), io.NewSectionReader(msg, 0, size))
 		for n := range later.rcpts {
 			later.done(b, n, mail.Result{Err: err})
 		}
 	}
-	if len(now.rcpts) > 0 {
+	t.runErrands(ctx, b, p.errands, io.NewSectionReader(msg, 0, size))
+	for _, now := range p.now {
 		for n, r := range t.Relay.Deliver(ctx, now.envelope(env), msg, size) {
 			now.done(b, n, r)
 		}
@@ -48,7 +55,7 @@ func (t *Transport) Deliver(ctx context.Context, env *mail.Envelope, msg io.Read
 }
 
 // route adds the targets of recipient i.
-func (t *Transport) route(b *batch, i int, r mail.Recipient, now, later *away) {
+func (t *Transport) route(b *batch, i int, r mail.Recipient, p *trips) {
 	d, err := t.Router.Route(r.Address)
 	if err != nil {
 		b.add(i, mail.Result{Err: err})
@@ -60,25 +67,32 @@ func (t *Transport) route(b *batch, i int, r mail.Recipient, now, later *away) {
 		}
 	}
 	for _, target := range d.Targets {
+		sender := target.senderFor(b.env.Sender)
+		isAlone := len(d.Targets) == 1 && sender == b.env.Sender
 		switch {
-		case target.Kind == Mailbox:
-			b.box(i, target.Path)
-		case len(d.Targets) > 1 && t.Submit != nil:
-			later.add(i, r, target.Address)
+		case target.Kind == Mailbox || target.Kind == Discard:
+			b.box(i, target)
+		case !isAlone && t.Submit != nil:
+			p.later.from(sender, b.env.Sender).add(i, forTarget(r, target))
+		case target.Kind == Remote:
+			p.now.from(sender, b.env.Sender).add(i, forTarget(r, target))
 		default:
-			now.add(i, r, target.Address)
+			p.errands = append(p.errands, errand{i, r, target})
 		}
 	}
 }
 
-// away is the part of a batch that goes to other hosts: each address once, with the recipients it is for.
+// away is the part of a batch that goes to other hosts, or into the queue: each address once, with the recipients it is for.
 type away struct {
+	sender mail.Address
+	isNew  bool // the sender is not that of the batch
 	rcpts  []mail.Recipient
 	owners [][]int
 	index  map[mail.Address]int
 }
 
-func (a *away) add(i int, r mail.Recipient, to mail.Address) {
+func (a *away) add(i int, r mail.Recipient) {
+	to := r.Address
 	n, known := a.index[to]
 	if !known {
 		if a.index == nil {
@@ -86,7 +100,6 @@ func (a *away) add(i int, r mail.Recipient, to mail.Address) {
 		}
 		n = len(a.rcpts)
 		a.index[to] = n
-		r.Address = to
 		a.rcpts, a.owners = append(a.rcpts, r), append(a.owners, nil)
 	}
 	a.owners[n] = append(a.owners[n], i)
@@ -94,7 +107,7 @@ func (a *away) add(i int, r mail.Recipient, to mail.Address) {
 
 // drop leaves out what is for nobody but recipients that failed: all of such a one is tried again.
 func (a *away) drop(failed func(i int) bool) {
-	var kept away
+	kept := away{sender: a.sender, isNew: a.isNew}
 	for n, r := range a.rcpts {
 		owners := slices.DeleteFunc(a.owners[n], failed)
 		if len(owners) > 0 {
@@ -104,10 +117,17 @@ func (a *away) drop(failed func(i int) bool) {
 	*a = kept
 }
 
-// envelope is env for these recipients.
+// envelope is env for these recipients. What the sender of before asked for in the way of reports is not for the new one.
 func (a *away) envelope(env *mail.Envelope) *mail.Envelope {
 	part := *env
 	part.Rcpts = a.rcpts
+	if a.isNew {
+		part.Sender, part.Ret, part.EnvID = a.sender, mail.RetUnset, ""
+		part.Rcpts = slices.Clone(a.rcpts)
+		for i := range part.Rcpts {
+			part.Rcpts[i].Notify = 0
+		}
+	}
 	return &part
 }
 

@@ -63,6 +63,7 @@ type Envelope struct {
 	Rcpts   []Recipient
 	UTF8    bool // SMTPUTF8 was asked for (RFC 6531)
 	Body    Body
+	Size    int64 // in octets, as the sender declared it (RFC 1870); 0 if it did not. It is not kept in the queue
 	Ret     Ret
 	EnvID   string // ENVID, xtext decoded
 	Arrived time.Time

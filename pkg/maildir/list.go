@@ -26,7 +26,7 @@ func newMessage(file string) Message {
 // the same for everybody. It opens no message and looks at none. A message that another program moves from new/ to
 // cur/ or marks meanwhile appears once.
 func (d *Dir) List() ([]Message, error) {
-	stamp := d.stamp()
+	stamp := d.settledStamp()
 	if stamp != "" {
 		if list := d.recall(stamp); list != nil {
 			return list, nil

@@ -333,7 +333,7 @@ func (d *Dir) stamp() (string, error) {
 	var b strings.Builder
 	for _, dir := range dirs {
 		if fi, err := d.fsys.Lstat(dir); err == nil {
-			fmt.Fprintln(&b, dir, fi.ModTime().UnixNano())
+			fmt.Fprintln(&b, dir, vfs.Stamp(fi))
 		}
 	}
 	return b.String(), nil

@@ -33,8 +33,8 @@ const (
 	settled = 2 * time.Second
 )
 
-// stamp is how new/ and cur/ look now; "" if they may change and look the same after it.
-func (d *Dir) stamp() string {
+// settledStamp is how new/ and cur/ look now; "" if they may change and look the same after it.
+func (d *Dir) settledStamp() string {
 	now := d.now()
 	var words [2]string
 	for i, sub := range [...]string{"new", "cur"} {

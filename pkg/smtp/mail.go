@@ -44,6 +44,7 @@ func (m *MailArgs) envelope(now time.Time) *mail.Envelope {
 		Sender:     m.Sender,
 		UTF8:       m.UTF8,
 		Body:       min(m.Body, mail.Body8BitMIME),
+		Size:       m.Size,
 		Ret:        m.Ret,
 		EnvID:      m.EnvID,
 		Arrived:    now,

@@ -66,6 +66,7 @@ var codes = []struct {
 	{5, 1, 10, 556}, // null MX, RFC 7505 §4
 	{5, 1, 0, 550},
 	{5, 2, 2, 552}, // mailbox full
+	{5, 2, 3, 552}, // message larger than the mailbox may be
 	{5, 2, 0, 550},
 	{5, 3, 4, 552}, // message too big, RFC 1870 §6.2
 	{5, 4, 0, 554},

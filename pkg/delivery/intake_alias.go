@@ -1,0 +1,75 @@
+package delivery
+
+import (
+	"slices"
+
+	"mailx/pkg/mail"
+)
+
+// queuePart is what goes into the queue for a recipient: other hosts, commands and files, each by an address that leads there
+// and nowhere else. Where an alias changes the sender the whole recipient goes there, since a message of the new sender has to
+// be made of it; then no target is left in d.
+func queuePart(r mail.Recipient, d *Decision, sender mail.Address) (rcpts []mail.Recipient) {
+	if slices.ContainsFunc(d.Targets, func(t Target) bool { return t.senderFor(sender) != sender }) {
+		d.Targets = nil
+		return []mail.Recipient{r}
+	}
+	for _, t := range d.Targets {
+		if t.Kind != Mailbox && t.Kind != Discard {
+			rcpts = append(rcpts, forTarget(r, t))
+		}
+	}
+	return rcpts
+}
+
+// forTarget is the recipient of one target. The address of a single member of an alias is one that nobody has ever seen, so
+// that the one of the alias goes with it.
+func forTarget(r mail.Recipient, t Target) mail.Recipient {
+	if t.Kind != Remote && r.Orig == "" {
+		r.Orig = "rfc822;" + r.String()
+	}
+	r.Address = t.Address
+	return r
+}
+
+// room asks for room in the mailboxes, for what the sender said the size is.
+func (tx *intakeTx) room(targets []Target) error {
+	if tx.in.Room == nil {
+		return nil
+	}
+	for _, t := range targets {
+		if t.Kind != Mailbox {
+			continue
+		}
+		if err := tx.in.Room(t.Path, tx.env.Size); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// hasRoom takes mailboxes that are too full for this message out of the delivery, for LMTP, where their owners alone hear of
+// it. It reports whether there is a delivery left.
+func (tx *intakeTx) hasRoom() bool {
+	if tx.local == nil || tx.in.Room == nil {
+		return tx.local != nil
+	}
+	left := true
+	for _, path := range tx.boxes {
+		if tx.broken[path] != nil {
+			continue
+		}
+		err := tx.in.Room(path, tx.local.Size())
+		if err == nil {
+			continue
+		}
+		if dir, oerr := tx.in.Open(path); oerr == nil {
+			left = tx.local.Leave(dir)
+		}
+		if tx.broken == nil {
+			tx.broken = map[string]error{}
+		}
+		tx.broken[path] = err
+	}
+	return left
+}
