@@ -15,6 +15,7 @@ import (
 
 	"mailx/pkg/auth"
 	"mailx/pkg/config"
+	"mailx/pkg/delivery"
 	"mailx/pkg/hook"
 	"mailx/pkg/mail"
 	"mailx/pkg/maildir"
@@ -63,7 +64,7 @@ func (e *env) deliver(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	t := targets{cfg: cfg, fsys: mailFS(""), users: auth.NewUsers(vfs.OS(), cfg.Users)}
+	t := targets{cfg: cfg, fsys: mailFS(""), users: auth.NewUsers(vfs.OS(), cfg.Users), quotas: newQuotas(cfg)}
 	t.folder = folderElements(c.String("folder"))
 	switch {
 	case c.IsSet("to"):
@@ -134,6 +135,7 @@ type targets struct {
 	cfg    *config.Config
 	fsys   vfs.FS
 	users  *auth.Users
+	quotas quotas
 	folder []string
 	dirs   []*maildir.Dir
 }
@@ -142,7 +144,7 @@ type targets struct {
 func (t *targets) open(name string) error {
 	d, err := maildir.Create(t.fsys, name)
 	if err == nil {
-		d.Host, d.Reserve = t.cfg.Hostname, uint64(t.cfg.Reserve)
+		d.Host, d.Reserve, d.Quota = t.cfg.Hostname, uint64(t.cfg.Reserve), t.quotas.ofMaildir(name)
 		if len(t.folder) > 0 {
 			d, err = d.CreateFolder(t.folder...)
 		}
@@ -182,9 +184,13 @@ func (t *targets) user(name string) error {
 	return mail.Permanentf(1, 1, "No such user: %s", name)
 }
 
-// findUser looks into the user file, as the servers do: for the part before "+", then for the whole name.
+// findUser looks into the user file, as the servers do: for the name without the detail, then for the whole name.
 func (t *targets) findUser(name string) (found string, err error) {
-	for _, candidate := range []string{strings.SplitN(name, "+", 2)[0], name} {
+	local, domain := name, ""
+	if at := strings.LastIndexByte(name, '@'); at >= 0 {
+		local, domain = name[:at], name[at:]
+	}
+	for _, candidate := range []string{delivery.WithoutDetail(local, t.cfg.Delimiter) + domain, name} {
 		ok, err := t.users.Exists(candidate)
 		if ok || err != nil {
 			return candidate, err

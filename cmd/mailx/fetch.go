@@ -137,7 +137,8 @@ func (e *env) fetchOne(ctx context.Context, c *cli.Context, sys *system, job fet
 			return fetch.Result{}, usagef("--max-size: %v", err)
 		}
 	}
-	return run.Run(ctx)
+	result, err := run.Run(ctx)
+	return result, quotaWaits(err)
 }
 
 // fetchInto is where the mail of an account goes: a path, a user of this host, or the one who runs fetch.

@@ -42,6 +42,8 @@ func verbs() []verb {
 		{"show", "show messages", newShow},
 		{"demo", "show a message going all the way round", newDemo},
 		{"user", "the people the servers know", newUser},
+		{"alias", "check the files of aliases", newAlias},
+		{"explain", "say where a message would go, and why", newExplain},
 		{"config", "show and check the configuration", newConfig},
 		{"init", "write a commented configuration file", newInit},
 		{"man", "read the manual", newMan},

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"mailx/pkg/delivery"
 	"mailx/pkg/mail"
@@ -120,7 +121,7 @@ func (p *posting) attempt(ctx context.Context) ([]mail.Result, error) {
 	names := p.sys.names(p.sys.localUsers())
 	var home, away []int
 	for i, r := range p.env.Rcpts {
-		if leavesHost(names, r.Address) {
+		if leavesHost(names, r.Address) || !p.mayStore && needsErrand(names, r.Address) {
 			away = append(away, i)
 		} else {
 			home = append(home, i)
@@ -177,6 +178,15 @@ func leavesHost(names *delivery.Router, a mail.Address) bool {
 		}
 	}
 	return false
+}
+
+// needsErrand reports an address of which at least one target is a command or a file, which are left to the queue if there is
+// one.
+func needsErrand(names *delivery.Router, a mail.Address) bool {
+	d, err := names.Route(a)
+	return err == nil && slices.ContainsFunc(d.Targets, func(t delivery.Target) bool {
+		return t.Kind == delivery.Command || t.Kind == delivery.File
+	})
 }
 
 // transport carries the message to wherever it goes. The connection is ended with a QUIT to whose answer nobody listens:

@@ -3,13 +3,13 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"errors"
-	"fmt"
 	"io"
 
 	"github.com/urfave/cli/v2"
 
-	"mailx/pkg/config"
+	"mailx/pkg/mail"
 	"mailx/pkg/message"
 )
 
@@ -45,7 +45,7 @@ func (e *env) sendmail(c *cli.Context) error {
 	case sendmailFlush:
 		return e.sendmailFlush(c.Context, line)
 	case sendmailVerify:
-		return e.sendmailVerify(line.rcpts)
+		return e.sendmailVerify(c.Context, line.rcpts)
 	case sendmailAliases: // the file is read when it is needed
 		return nil
 	}
@@ -119,28 +119,11 @@ func (u *untilDot) next() {
 	u.rest = line
 }
 
-// sendmailVerify prints where addresses lead, a step a line. The exit code is that of the first that leads nowhere.
-func (e *env) sendmailVerify(list []message.Mailbox) error {
-	sys, err := e.system()
-	if err != nil {
-		return err
+// sendmailVerify is explain.
+func (e *env) sendmailVerify(ctx context.Context, list []message.Mailbox) error {
+	addresses := make([]mail.Address, len(list))
+	for i, m := range list {
+		addresses[i] = m.Address
 	}
-	cfg := *sys.cfg
-	cfg.Password = config.Secret{} // routes need none
-	router, err := (&system{cfg: &cfg, env: e, fs: sys.fs}).router(sys.localUsers())
-	if err != nil {
-		return err
-	}
-	out := bufio.NewWriter(e.stdout)
-	var bad error
-	for _, m := range list {
-		decision, err := router.Explain(m.Address)
-		for _, step := range decision.Steps {
-			fmt.Fprintf(out, "%s: %s\n", escapeControl(m.Address.String()), escapeControl(step))
-		}
-		if bad == nil && err != nil {
-			bad = exitWith(exitCode(err), nil) // the last step has said it
-		}
-	}
-	return errors.Join(out.Flush(), bad)
+	return e.explain(ctx, addresses, false)
 }

@@ -48,6 +48,8 @@ func (s *system) localSMTP() (*smtp.Server, error) {
 	intake := &delivery.Intake{
 		Router:   s.names(s.localUsers()),
 		Open:     s.localMailbox,
+		Room:     s.room,
+		Space:    s.space(),
 		Enqueue:  s.enqueuer(),
 		MayRelay: func(*smtp.Peer) bool { return true },
 	}

@@ -32,8 +32,9 @@ type system struct {
 	fs  vfs.FS
 	log *maillog.Logger
 
-	mu    sync.Mutex
-	boxes map[string]*maildir.Dir
+	mu     sync.Mutex
+	boxes  map[string]*maildir.Dir
+	quotas quotas
 
 	hosts       []delivery.Server            // the smarthosts, once they are asked for
 	stays       bool                         // this process serves more than one connection
@@ -51,7 +52,7 @@ func (e *env) system() (*system, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &system{cfg: cfg, env: e, fs: vfs.Grouped(vfs.OS()), log: e.logger(cfg), boxes: map[string]*maildir.Dir{}}, nil
+	return &system{cfg: cfg, env: e, fs: vfs.Grouped(vfs.OS()), log: e.logger(cfg), boxes: map[string]*maildir.Dir{}, quotas: newQuotas(cfg)}, nil
 }
 
 // logger writes to stderr.
@@ -94,9 +95,14 @@ func (s *system) router(users delivery.Users) (*delivery.Router, error) {
 
 // names is the router without the smarthosts, for whose passwords a command may have to run: it knows who lives here.
 func (s *system) names(users delivery.Users) *delivery.Router {
-	r := &delivery.Router{Domains: s.cfg.Domains, Root: s.cfg.MailRoot, Users: users}
+	r := &delivery.Router{Domains: s.cfg.Domains, Root: s.cfg.MailRoot, Users: users, VirtualDomains: s.cfg.VirtualDomains,
+		Delimiter: s.cfg.Delimiter}
 	if s.cfg.Aliases != "" {
 		r.Aliases = delivery.NewAliases(s.cfg.Aliases)
+		r.Aliases.Owner, _ = s.spoolOwner()
+	}
+	if s.cfg.Virtual != "" {
+		r.Virtual = delivery.NewVirtual(s.cfg.Virtual)
 	}
 	return r
 }
@@ -182,7 +188,7 @@ func (s *system) mailbox(name string) (*maildir.Dir, error) {
 	if err != nil {
 		return nil, err
 	}
-	d.Host, d.Reserve = s.cfg.Hostname, uint64(s.cfg.Reserve)
+	d.Host, d.Reserve, d.Quota = s.cfg.Hostname, uint64(s.cfg.Reserve), s.quotas.ofMaildir(name)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.boxes) >= maxOpenBoxes {
@@ -255,6 +261,8 @@ func (s *system) intake() (*delivery.Intake, error) {
 	return &delivery.Intake{
 		Router:    router,
 		Open:      s.mailbox,
+		Room:      s.room,
+		Space:     s.space(),
 		Log:       s.log,
 		Enqueue:   s.enqueuer(),
 		AnySender: s.cfg.SMTP.AnySender,
@@ -285,10 +293,13 @@ func (s *system) transport(q *queue.Queue) (*delivery.Transport, error) {
 	if err != nil {
 		return nil, err
 	}
+	uid, gid := s.spoolOwner()
 	return &delivery.Transport{
-		Router: router,
-		Local:  &delivery.Local{Router: router, Open: s.localMailbox, Filter: s.localFilter()},
-		Relay: &delivery.Relay{Via: router.Via, Hello: s.cfg.Hostname, Self: router.IsLocal, TLSConfig: roots,
+		Router:   router,
+		Local:    &delivery.Local{Router: router, Open: s.localMailbox, Filter: s.localFilter()},
+		Commands: &delivery.Commands{Owner: uid, Group: gid, Delimiter: s.cfg.Delimiter},
+		Files:    &delivery.Files{FS: s.fs},
+		Relay: &delivery.Relay{Via: router.Via, Hello: s.cfg.Hostname, Self: router.IsSelf, TLSConfig: roots,
 			MXPolicy: policyOf(s.cfg.TLS.Policy), Resolver: resolver, Port: os.Getenv("MAILX_MX_PORT")},
 		Submit: submitTo(q),
 	}, nil

@@ -17,7 +17,7 @@ func (c *Config) Check(now time.Time) Errors {
 	if err := c.CheckSpool(); err != nil {
 		errs = append(errs, err.(*Error))
 	}
-	for _, f := range []struct{ key, name string }{{"aliases", c.Aliases}, {"users", c.Users}, {"tls.ca", c.TLS.CA}} {
+	for _, f := range []struct{ key, name string }{{"aliases", c.Aliases}, {"virtual", c.Virtual}, {"users", c.Users}, {"tls.ca", c.TLS.CA}} {
 		if f.name == "" || !c.IsSet(f.key) {
 			continue
 		}

@@ -21,6 +21,7 @@ type Config struct {
 	Domains   []string // local domains, lower case
 	Users     string   // user file
 	Aliases   string   // aliases(5) file; "" for none
+	Virtual   string   // virtual alias file; "" for none
 	MailRoot  string   // <MailRoot>/<user> is a Maildir
 	QueueDir  string   // the outgoing queue, a Maildir
 	Smarthost []Server // tried in order; empty: deliver to the MX
@@ -28,6 +29,10 @@ type Config struct {
 	Password  Secret   // for Smarthost
 	Reserve   int64    // octets to leave free on the file system of Spool
 	RunAs     string   // user that servers become which root starts; "" for root itself
+	Quota     int64    // octets of a mailbox with its folders; 0: no limit
+
+	VirtualDomains []string // users there are called user@domain; lower case
+	Delimiter      string   // characters between a user and a detail; "none" for no details
 
 	Auth     Auth
 	TLS      TLS
@@ -141,6 +146,10 @@ func (c *Config) resolve() {
 	for i, d := range c.Domains {
 		c.Domains[i] = strings.ToLower(d)
 	}
+	for i, d := range c.VirtualDomains {
+		c.VirtualDomains[i] = strings.ToLower(d)
+	}
+	c.fallback("recipient_delimiter", &c.Delimiter, func() string { return "+" })
 	if len(c.Domains) == 0 {
 		c.Domains = localDomains(c.Hostname)
 	}
@@ -154,7 +163,7 @@ func (c *Config) resolve() {
 
 // expandHome replaces "~/" at the start of a path, which no shell has seen in a file.
 func (c *Config) expandHome(home string) {
-	paths := []*string{&c.Spool, &c.Users, &c.Aliases, &c.MailRoot, &c.QueueDir, &c.TLS.Cert, &c.TLS.Key, &c.TLS.CA,
+	paths := []*string{&c.Spool, &c.Users, &c.Aliases, &c.Virtual, &c.MailRoot, &c.QueueDir, &c.TLS.Cert, &c.TLS.Key, &c.TLS.CA,
 		&c.Password.File}
 	for _, a := range c.Accounts {
 		paths = append(paths, &a.Password.File, &a.Into)

@@ -185,6 +185,10 @@ func TestMistakes(t *testing.T) {
 		{"hostname = \"a b\"\n", "hostname = a b: a domain is"},
 		{"from = \"a@b\\r\\nc\"\n", "control characters are not allowed"},
 		{"password_command = 'pass show'\n", "a command is an array"},
+		{"recipient_delimiter = 'x'\n", "recipient_delimiter = x: allowed are some of + - = _"},
+		{"recipient_delimiter = '+@'\n", "recipient_delimiter = +@: allowed are"},
+		{"virtual_domains = ['a b']\n", "virtual_domains = a b: a domain is"},
+		{"quota = 'much'\n", "quota = much: a size is octets"},
 		{"password_env = 'A'\npassword_file = 'b'\n", "is enough"},
 		{"queue.warn_after = '6d'\n", "queue.lifetime = 5d: must be longer than queue.warn_after, 6d"},
 		{"[account.work]\ndelete = true\n", "account.work.url: an account needs a url"},
@@ -308,8 +312,8 @@ func TestCheckSpool(t *testing.T) {
 func TestCheck(t *testing.T) {
 	dir := world(t, map[string]string{"c": "no certificate", "k": "no key"})
 	c := load(t, Sources{Getenv: variables("MAILX_TLS_CERT", dir+"/c", "MAILX_TLS_KEY", dir+"/k", "MAILX_ALIASES", dir+"/none",
-		"MAILX_SPOOL", dir)})
-	if errs := c.Check(time.Now()); len(errs) != 2 {
+		"MAILX_SPOOL", dir, "MAILX_VIRTUAL", dir+"/none")})
+	if errs := c.Check(time.Now()); len(errs) != 3 {
 		t.Errorf("got %v", errs)
 	}
 }

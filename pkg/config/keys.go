@@ -48,6 +48,10 @@ func (c *Config) keys() []Key {
 		newKey("domains", "", "local domains").list(&c.Domains, checkDomain),
 		newKey("users", "", "user file").text(&c.Users, nil),
 		newKey("aliases", "/etc/aliases", "aliases(5) file").text(&c.Aliases, nil),
+		newKey("virtual", "", "virtual alias file").text(&c.Virtual, nil),
+		newKey("virtual_domains", "", "domains whose users are called user@domain").list(&c.VirtualDomains, checkDomain),
+		newKey("recipient_delimiter", "+", "characters that may stand between a user and a detail; none: no details").
+			text(&c.Delimiter, checkDelimiter),
 		newKey("mail_root", "", "directory of the users' Maildirs").text(&c.MailRoot, nil),
 		newKey("queue_dir", "", "directory of the queue").text(&c.QueueDir, nil),
 		newKey("smarthost", "", "URLs of the servers that take all remote mail, tried in order").
@@ -55,6 +59,7 @@ func (c *Config) keys() []Key {
 		newKey("from", "", "default sender address").text(&c.From, checkAddress),
 		newKey("reserve", "0", "space to leave free on the disk of the spool").size(&c.Reserve),
 		newKey("run_as", "", "user that servers started by root become").text(&c.RunAs, nil),
+		newKey("quota", "0", "size of a mailbox with its folders; 0: no limit").size(&c.Quota),
 	}
 	keys = append(keys, c.Password.keys("", "of the smarthost")...)
 	keys = append(keys, c.Auth.keys()...)

@@ -335,6 +335,14 @@ func checkDomain(s string) error {
 	return nil
 }
 
+// checkDelimiter takes characters that can stand in a local part without quotes, or none.
+func checkDelimiter(s string) error {
+	if s == "none" || strings.Trim(s, "+-=_#!%~^") == "" {
+		return nil
+	}
+	return errors.New("allowed are some of + - = _ # ! % ~ ^, or none")
+}
+
 func checkAddress(s string) error {
 	at := strings.LastIndexByte(s, '@')
 	if at == 0 || strings.ContainsAny(s, "<> \t,") || strings.ContainsFunc(s, isControl) {

@@ -54,7 +54,7 @@ func (t *table) isCurrent(now fs.FileInfo) bool {
 		t.info.Mode() == now.Mode() && ownerOf(t.info) == ownerOf(now) && t.read.Sub(now.ModTime()) > time.Second
 }
 
-// readTable wants a regular file, and never waits for a writer of a FIFO.
+// readTable wants a regular file, or /dev/null for none, and never waits for a writer of a FIFO.
 func readTable(path string) ([]byte, fs.FileInfo, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
@@ -62,7 +62,7 @@ func readTable(path string) ([]byte, fs.FileInfo, error) {
 	}
 	defer f.Close()
 	info, err := f.Stat()
-	if err == nil && !info.Mode().IsRegular() {
+	if err == nil && !info.Mode().IsRegular() && path != os.DevNull {
 		err = fmt.Errorf("%s is not a regular file", path)
 	}
 	if err != nil {
