@@ -88,6 +88,7 @@ type Result struct {
 	Recipient
 	Err       error  // nil: done. Else see StatusOf: temporary stays in the queue, permanent bounces
 	Relayed   bool   // done by handing it to another MTA rather than to a mailbox
+	Expanded  bool   // done by handing it to several members of an alias (RFC 3461 §5.2.7)
 	RemoteMTA string // host name of the server that answered; empty if none did
 	Reply     string // its last reply, one line, printable
 }

@@ -32,6 +32,15 @@ type Item struct {
 	Damaged  error          // why the file is not a valid entry; nil if it is
 }
 
+// HoldUntil is the time before which the message is not tried because its sender wants it so (RFC 4865); zero if there is
+// none, or a person let the message go.
+func (i *Item) HoldUntil(now time.Time) time.Time {
+	if i.Envelope == nil || !waits(i.Envelope, i.NextTry, now) {
+		return time.Time{}
+	}
+	return i.Envelope.HoldUntil
+}
+
 // RcptStatus is one recipient of an Item.
 type RcptStatus struct {
 	mail.Recipient
@@ -176,11 +185,11 @@ func (q *Queue) Hold(ids ...string) error {
 }
 
 // Release moves entries from .Hold or .Failed back, due at once. Recipients that had failed are tried again. An entry
-// that a flush still works on is an error.
+// that a flush still works on is an error. What waits for a time that its sender set (RFC 4865) is due at once, too.
 func (q *Queue) Release(ids ...string) error {
 	return q.each(ids, func(s spot) error {
 		if s.place <= inCur {
-			return nil
+			return q.endWait(s)
 		}
 		e, err := q.claim(s)
 		if err != nil {
@@ -195,6 +204,15 @@ func (q *Queue) Release(ids ...string) error {
 		}
 		return q.moveDurably(s, s.place%2+inNew)
 	})
+}
+
+// endWait makes an entry due that its sender wants held.
+func (q *Queue) endWait(s spot) error {
+	item, err := q.item(s)
+	if err != nil || item.HoldUntil(q.opt.Now()).IsZero() {
+		return err
+	}
+	return q.fs.Chtimes(q.path(s), q.opt.Now())
 }
 
 // forgetFailures leaves in the side file what was delivered. The entry is locked, so nobody else writes there.

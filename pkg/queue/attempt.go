@@ -12,31 +12,46 @@ import (
 )
 
 // work is one candidate from lock to unlock.
-func (p *pass) work(ctx context.Context, c candidate) {
+func (p *pass) work(ctx context.Context, c candidate) { p.workUnless(ctx, c, nil) }
+
+// workUnless is work, unless the destination is crowded: then it reports that nothing was done. Without crowd, none is.
+func (p *pass) workUnless(ctx context.Context, c candidate, crowd Crowded) (isPutOff bool) {
 	e, err := p.q.claim(c.spot)
 	if errors.Is(err, errTaken) {
 		p.count(func(s *Stats) { s.Taken++ })
-		return
+		return false
 	}
 	if err != nil {
 		p.failed(idOf(c.name), vfs.Classify(err))
-		return
+		return false
 	}
 	defer e.release()
 	if at := e.info.ModTime(); !at.Equal(c.at) && at.After(p.q.opt.Now()) { // tried since it was listed
 		p.count(func(s *Stats) { s.Taken++ })
-		return
+		return false
 	}
-	p.failed(idOf(c.name), vfs.Classify(p.handle(ctx, e)))
+	err = p.handle(ctx, e, crowd)
+	if errors.Is(err, errCrowded) {
+		return true
+	}
+	p.failed(idOf(c.name), vfs.Classify(err))
+	return false
 }
 
+// errCrowded says that the entry is put off within this flush.
+var errCrowded = errors.New("destination is crowded")
+
 // handle reads the entry, tries it, and settles what came of that.
-func (p *pass) handle(ctx context.Context, e *claimed) error {
+func (p *pass) handle(ctx context.Context, e *claimed, crowd Crowded) error {
 	switch err := e.load(); {
 	case errors.Is(err, ErrDamaged):
 		return p.setDamagedAside(e, err)
 	case err != nil:
 		return err
+	}
+	if e.waits(p.q.opt.Now()) && len(p.opt.IDs) == 0 {
+		p.count(func(s *Stats) { s.Waiting++; s.sooner(e.env.HoldUntil) })
+		return nil
 	}
 	pending := e.pending()
 	todo := p.wanted(e.env, pending)
@@ -45,6 +60,15 @@ func (p *pass) handle(ctx context.Context, e *claimed) error {
 	}
 	if len(todo) == 0 { // a crash left only the notices, or the removal
 		return p.settle(e, nil)
+	}
+	if e.isOverdue(p.q.opt.Now()) {
+		switch isOver, err := p.overdue(e); {
+		case isOver || err != nil:
+			return err
+		}
+	}
+	if crowd != nil && crowd.IsCrowded(envelopeFor(e.env, todo)) {
+		return errCrowded
 	}
 	if !p.gate.pass(ctx) {
 		return nil
@@ -57,7 +81,7 @@ func (p *pass) handle(ctx context.Context, e *claimed) error {
 	if e.over || ctx.Err() != nil || len(todo) < len(pending) {
 		return err // or its time stays: the flush was cut short, or other recipients wait for theirs
 	}
-	next := p.q.opt.Schedule.Next(e.env.Arrived, p.q.opt.Now(), p.q.opt.Random())
+	next := e.next()
 	p.count(func(s *Stats) { s.sooner(next) })
 	return errors.Join(err, e.postpone(next))
 }
@@ -91,15 +115,16 @@ func (p *pass) setDamagedAside(e *claimed, cause error) error {
 
 // wanted are the recipients that this flush is about.
 func (p *pass) wanted(env *mail.Envelope, pending []mail.Recipient) []mail.Recipient {
-	if p.opt.Sender != "" && !strings.EqualFold(strings.Trim(p.opt.Sender, "<>"), env.Sender.String()) {
+	sel := Selection{Sender: p.opt.Sender, Rcpt: p.opt.Rcpt, Domain: p.opt.Domain, Older: p.opt.Older}
+	if !sel.takesMessage(env.Sender, env.Arrived, p.q.opt.Now()) {
 		return nil
 	}
-	if p.opt.Domain == "" {
+	if sel.Domain == "" && sel.Rcpt == "" {
 		return pending
 	}
 	var todo []mail.Recipient
 	for _, r := range pending {
-		if strings.EqualFold(r.Domain, p.opt.Domain) {
+		if sel.takesRcpt(r.Address) {
 			todo = append(todo, r)
 		}
 	}
@@ -114,10 +139,14 @@ func (p *pass) deliver(ctx context.Context, e *claimed, todo []mail.Recipient) (
 			results = nil
 		}
 	}()
-	env := *e.env
-	env.Rcpts = append([]mail.Recipient(nil), todo...)
 	msg, size := e.message()
-	return p.t.Deliver(ctx, &env, msg, size)
+	return p.t.Deliver(ctx, envelopeFor(e.env, append([]mail.Recipient(nil), todo...)), msg, size)
+}
+
+func envelopeFor(env *mail.Envelope, rcpts []mail.Recipient) *mail.Envelope {
+	part := *env
+	part.Rcpts = rcpts
+	return &part
 }
 
 // judge makes records of results. With mayExpire, what fails for a time at the end of the lifetime fails for good.
@@ -164,7 +193,10 @@ func recordOf(res mail.Result) record {
 	if res.Err == nil {
 		if res.Notify.Wants(mail.NotifySuccess) {
 			rec.owe = "delivered"
-			if res.Relayed {
+			switch {
+			case res.Expanded:
+				rec.owe = "expanded"
+			case res.Relayed:
 				rec.owe = "relayed"
 			}
 		}

@@ -116,7 +116,24 @@ func (c *claimed) recipients(which func(*fate) bool) []mail.Recipient {
 	return rcpts
 }
 
-func (c *claimed) age(now time.Time) time.Duration { return now.Sub(c.env.Arrived) }
+// age is how long the message has been waiting: from its arrival, or from its release (RFC 4865 §4). A message that a
+// person let go before its time counts from its arrival until then.
+func (c *claimed) age(now time.Time) time.Duration { return now.Sub(c.begin(now)) }
+
+func (c *claimed) begin(now time.Time) time.Time {
+	if hold := c.env.HoldUntil; hold.After(c.env.Arrived) && !hold.After(now) {
+		return hold
+	}
+	return c.env.Arrived
+}
+
+// waits reports that the message is held until its release. The file's time has the last word, as everywhere: who
+// touches the file, or retries the entry, lets it go. An earlier time than the release is one of those, or the next try after it.
+func (c *claimed) waits(now time.Time) bool { return waits(c.env, c.info.ModTime(), now) }
+
+func waits(env *mail.Envelope, at, now time.Time) bool {
+	return env.HoldUntil.After(now) && !at.Before(env.HoldUntil.Truncate(time.Second))
+}
 
 // finish ends an entry that is done with. The removal is the record of it, so it is synced before the side file goes:
 // else a loss of power could bring back the one without the other, and with it recipients who have their copy.

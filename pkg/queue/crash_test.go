@@ -18,6 +18,16 @@ import (
 // once, fails for ever, or is the last one before the power goes; then a new process works on what is left.
 
 func TestCrashEnqueue(t *testing.T) {
+	crashEnqueue(t, func(e *Entry) error { return e.Commit() })
+}
+
+// What was tried elsewhere is promised just the same, and the note of it breaks nothing.
+func TestCrashEnqueueTried(t *testing.T) {
+	failed := mail.Result{Recipient: rcpts("ok@y")[0], Err: mail.Temporaryf(4, 1, "No answer from host")}
+	crashEnqueue(t, func(e *Entry) error { return e.CommitTried([]mail.Result{failed}) })
+}
+
+func crashEnqueue(t *testing.T, commit func(*Entry) error) {
 	w := newWorld(t)
 	w.mem.SyncAll()
 	text := ketchup + strings.Repeat("more\n", 100)
@@ -26,8 +36,15 @@ func TestCrashEnqueue(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		_, err = enqueue(q, &mail.Envelope{ID: "m1", Sender: addr("s@x"), Rcpts: rcpts("ok@y", "ok2@y")}, text)
-		return err
+		e, err := q.Enqueue(&mail.Envelope{ID: "m1", Sender: addr("s@x"), Rcpts: rcpts("ok@y", "ok2@y")})
+		if err != nil {
+			return err
+		}
+		if _, err := io.WriteString(e, text); err != nil {
+			e.Abort()
+			return err
+		}
+		return commit(e)
 	}
 	n := 0
 	for trial := range vfs.Trials(w.mem, op) {
@@ -97,8 +114,15 @@ type attempt struct {
 	age    time.Duration
 	before int // flushes that it went through already
 	notify mail.Notify
-	notice string   // the sender must hear this at least once: "Action: failed"; "" if nothing may be heard
-	failed []string // what stays in .Failed
+	notice string         // the sender must hear this at least once: "Action: failed"; "" if nothing may be heard
+	failed []string       // what stays in .Failed
+	by     mail.DeliverBy // At is the time from the arrival on
+	hold   time.Duration
+}
+
+// byAfter is a request to deliver within a time.
+func byAfter(d time.Duration, notify bool) mail.DeliverBy {
+	return mail.DeliverBy{At: arrived.Add(d), Notify: notify}
 }
 
 func attempts() []attempt {
@@ -117,6 +141,13 @@ func attempts() []attempt {
 			failed: []string{"failed <> perm=failed ok=delivered"}},
 		{name: "tells of success", sender: "s@x", rcpts: []string{"ok@y"}, notify: mail.NotifySuccess,
 			notice: "Action: delivered"},
+		{name: "is returned in time", sender: "s@x", rcpts: []string{"ever@y"}, age: time.Hour,
+			by: byAfter(time.Hour, false), notice: "Status: 5.4.7"},
+		{name: "goes on beyond its time", sender: "s@x", rcpts: []string{"temp@y"}, age: time.Hour,
+			by: byAfter(time.Hour, true), notice: "Status: 4.4.7"},
+		{name: "is over its time at once", sender: "s@x", rcpts: []string{"ok@y"}, age: time.Hour,
+			by: byAfter(time.Hour, true), notice: "Status: 4.4.7"},
+		{name: "comes after its release", sender: "s@x", rcpts: []string{"ok@y", "ok2@y"}, age: time.Hour, hold: time.Hour},
 		{name: "fails in silence", sender: "s@x", rcpts: []string{"perm@y"}, notify: mail.NotifyNever},
 	}
 }
@@ -141,7 +172,10 @@ func crashEvery() int {
 
 func crashAttempt(t *testing.T, a attempt) {
 	w := newWorld(t)
-	env := &mail.Envelope{ID: "m1", Sender: addr(a.sender)}
+	env := &mail.Envelope{ID: "m1", Sender: addr(a.sender), By: a.by}
+	if a.hold > 0 {
+		env.HoldUntil = arrived.Add(a.hold)
+	}
 	for _, r := range rcpts(a.rcpts...) {
 		r.Notify = a.notify
 		env.Rcpts = append(env.Rcpts, r)

@@ -29,9 +29,13 @@
 //	 and has been told          "told" in the side file, or the entry's  a second notice
 //	                            removal
 //	a delay notice              "late" in the side file                  a second notice
+//	its time is over, mode R    as for any recipient that failed         returned at the next flush, without a try
+//	its time is over, mode N    "over" in the side file, before a try    a second notice
 //	last recipient done         entry removed, directory synced; only    removed at the next flush, nothing is sent
 //	                            then the side file goes
 //	all are pending still       none: time of the file, new/ to cur/     the next try comes earlier
+//	the first try was made      Commit, as of Enqueue; the rest: none    the second try comes at once
+//	 elsewhere (CommitTried)
 //	a notice itself fails       entry moved to .Failed, both synced      moved at the next flush
 //	damaged                     the same                                 the same
 //
@@ -49,6 +53,14 @@
 // The schedule goes by the age of a message, not by a count of tries, so there is nothing that a lost side file, a
 // moved entry or a flush out of turn could upset: see [Schedule]. The count in the side file is for people only. An
 // entry whose time is further away than the lifetime was put there by a wrong clock and is due.
+//
+// An entry that its sender wants held until a time (RFC 4865) has that time from the start, and its age counts from then.
+// It waits as long as the file says the same: an earlier time was set by a person, or by the try that followed.
+// FlushOptions.All does not overrule the sender, naming the entry does. An entry with a time by which it is to be delivered
+// (RFC 2852) is due at that time at the latest.
+//
+// A flush that finds a destination crowded, if the [Transport] can tell (see [Crowded]), puts the entry off until the
+// others have had their turn: a destination that says nothing does not hold up the rest.
 //
 // # Order of locks and looks
 //

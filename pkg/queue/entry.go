@@ -74,7 +74,7 @@ func printBlock(env *mail.Envelope) ([]byte, error) {
 	if env.ID != "" {
 		b = appendField(b, fieldID, encode(env.ID))
 	}
-	b = appendField(b, fieldArrived, env.Arrived.UTC().Format(time.RFC3339Nano))
+	b = appendField(b, fieldArrived, printTime(env.Arrived))
 	b = appendField(b, fieldSender, encodePath(env.Sender))
 	if flags := printFlags(env); flags != "" {
 		b = appendField(b, fieldFlags, flags)
@@ -125,7 +125,52 @@ func printFlags(env *mail.Envelope) string {
 	if env.EnvID != "" {
 		words = append(words, "envid="+encode(env.EnvID))
 	}
+	if env.RequireTLS {
+		words = append(words, "requiretls")
+	}
+	if !env.HoldUntil.IsZero() {
+		words = append(words, "hold="+printTime(env.HoldUntil))
+	}
+	if env.By.IsSet() {
+		words = append(words, "by="+printBy(env.By))
+	}
 	return strings.Join(words, " ")
+}
+
+func printTime(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) }
+
+// printBy writes "2026-11-23T10:00:00Z;RT": the time, the mode and T for the trace (RFC 2852 §4).
+func printBy(by mail.DeliverBy) string {
+	s := printTime(by.At) + ";R"
+	if by.Notify {
+		s = printTime(by.At) + ";N"
+	}
+	if by.Trace {
+		s += "T"
+	}
+	return s
+}
+
+// parseBy takes nothing that printBy would not have written.
+func parseBy(s string) (by mail.DeliverBy, err error) {
+	at, mode, _ := strings.Cut(s, ";")
+	if by.At, err = parseExact(at); err != nil {
+		return by, err
+	}
+	by.Notify, by.Trace = strings.HasPrefix(mode, "N"), strings.HasSuffix(mode, "T")
+	if printBy(by) != s {
+		return mail.DeliverBy{}, damaged("by=%q", s)
+	}
+	return by, nil
+}
+
+// parseExact is parseTime for a time that is there and stands as we write it.
+func parseExact(s string) (time.Time, error) {
+	t, err := parseTime(s)
+	if err == nil && (t.IsZero() || printTime(t) != s) {
+		err = damaged("time %q", s)
+	}
+	return t, err
 }
 
 func printRcpt(r *mail.Recipient) string {
@@ -264,14 +309,14 @@ func parseField(env *mail.Envelope, name, value string) (err error) {
 func parseTime(s string) (time.Time, error) {
 	t, err := time.Parse(time.RFC3339Nano, s)
 	if err != nil {
-		return time.Time{}, damaged("arrived %q", s)
+		return time.Time{}, damaged("time %q", s)
 	}
 	return t.UTC(), nil
 }
 
 func parseFlags(env *mail.Envelope, s string) (err error) {
 	for word := range strings.SplitSeq(s, " ") {
-		envid, isEnvID := strings.CutPrefix(word, "envid=")
+		name, value, _ := strings.Cut(word, "=")
 		switch {
 		case word == "utf8":
 			env.UTF8 = true
@@ -283,8 +328,14 @@ func parseFlags(env *mail.Envelope, s string) (err error) {
 			env.Ret = mail.RetFull
 		case word == "ret=hdrs":
 			env.Ret = mail.RetHeaders
-		case isEnvID:
-			env.EnvID, err = decode(envid)
+		case word == "requiretls":
+			env.RequireTLS = true
+		case name == "envid":
+			env.EnvID, err = decode(value)
+		case name == "hold":
+			env.HoldUntil, err = parseExact(value)
+		case name == "by":
+			env.By, err = parseBy(value)
 		default:
 			err = damaged("unknown flag %q", word)
 		}

@@ -41,6 +41,9 @@ func envelopes() map[string]*mail.Envelope {
 				{Address: addr("b@y.example"), Orig: "rfc822;B@Y.example", Notify: mail.NotifySuccess | mail.NotifyDelay},
 				{Address: addr("c@y.example"), Notify: mail.NotifyNever},
 			}},
+		"requests": {Sender: addr("a@x"), Rcpts: rcpts("b@y"), Arrived: arrived, RequireTLS: true, HoldUntil: arrived.Add(time.Hour),
+			By: mail.DeliverBy{At: arrived.Add(90 * time.Second), Trace: true}},
+		"by":     {Sender: addr("a@x"), Rcpts: rcpts("b@y"), Arrived: arrived, By: mail.DeliverBy{At: arrived, Notify: true}},
 		"binary": {Sender: addr("a@x"), Rcpts: rcpts("b@y"), Body: mail.BodyBinaryMIME, Ret: mail.RetHeaders, Arrived: arrived},
 		"hostile": {ID: "i d\n", Sender: mail.Address{Local: "a\nX-Mailx-Recipient: <evil@x>", Domain: "x\x00"},
 			EnvID: "\x1b]0;owned\a", Arrived: arrived, Rcpts: []mail.Recipient{
@@ -115,7 +118,28 @@ func TestReadEnvelopeDamaged(t *testing.T) {
 		}
 		return string(count([]byte(s)))
 	}
+	requests, err := printBlock(envelopes()["requests"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	request := func(old, new string) string {
+		s := strings.Replace(string(requests), old, new, 1)
+		if s == string(requests) {
+			t.Fatalf("%q is not in the block:\n%s", old, requests)
+		}
+		return string(count([]byte(s)))
+	}
 	cases := map[string]string{
+		"by without mode":   request(";RT", ""),
+		"by in no mode":     request(";RT", ";X"),
+		"by with two modes": request(";RT", ";RN"),
+		"by twice traced":   request(";RT", ";RTT"),
+		"by in lower case":  request(";RT", ";rt"),
+		"by without time":   request("by=2026", "by=x026"),
+		"hold in a zone":    request("Z by=", "+00:00 by="),
+		"hold with nothing": request("hold=", "hold=0 hold="),
+		"hold at year one":  request("requiretls", "hold=0001-01-01T00:00:00Z"),
+		"requiretls=yes":    request("requiretls", "requiretls=yes"),
 		"empty":             "",
 		"no block":          "From: a@x.example\nTo: b@y.example\n\nHi, this is a message from elsewhere\n",
 		"version":           strings.Replace(string(good), "v=1", "v=2", 1),

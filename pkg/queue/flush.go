@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"mailx/pkg/mail"
@@ -23,9 +22,16 @@ import (
 //
 // There is one Result for each recipient, told apart by address. What is missing counts as a temporary failure, and so
 // does everything when Deliver panics. When the next MTA has taken over the duty to report success (RFC 3461 §5.2.2),
-// the Result's Notify is without NotifySuccess.
+// the Result's Notify is without NotifySuccess; when the sender is to be told of a relay for another reason (RFC 2852
+// §4.1.4), it is with it.
 type Transport interface {
 	Deliver(ctx context.Context, env *mail.Envelope, msg io.ReaderAt, size int64) []mail.Result
+}
+
+// Crowded is what a Transport can be, too: it knows that a message would have to wait for others at its destination, and
+// nobody knows for how long. A flush puts such a message off until the others have had their turn.
+type Crowded interface {
+	IsCrowded(env *mail.Envelope) bool
 }
 
 // DefaultParallel is how many messages a flush works on at once.
@@ -33,10 +39,12 @@ const DefaultParallel = 20
 
 // FlushOptions narrow and pace a flush. The zero value does what is due.
 type FlushOptions struct {
-	All      bool          // due or not; entries in .Hold and .Failed stay apart
-	IDs      []string      // only these entries, due or not
+	All      bool          // due or not; entries in .Hold and .Failed stay apart, and those the sender wants held wait
+	IDs      []string      // only these entries, due or not, and before their release too
 	Domain   string        // only recipients at this domain; the others wait for an ordinary flush
-	Sender   string        // only messages from this address; "<>" for notices
+	Sender   string        // only messages from this address, or "@example.com"; "<>" for notices
+	Rcpt     string        // only recipients with this address, or "@example.com"
+	Older    time.Duration // only messages that arrived longer ago than this
 	Max      int           // at most so many messages are tried; 0: all
 	Pause    time.Duration // between the beginnings of two tries
 	Parallel int           // DefaultParallel if 0
@@ -50,6 +58,7 @@ type Stats struct {
 	Done    int // finished, and out of the queue
 	Taken   int // left to another flush that had them
 	Damaged int // set aside in .Failed
+	Waiting int // that the sender wants held until a time (RFC 4865): not tried, not even with All
 	Notices int // bounces and other notices put into the queue: the next flush carries them
 
 	Delivered int
@@ -159,30 +168,6 @@ func (p *pass) candidates() ([]spot, error) {
 // isDue also takes a time that is further away than any schedule puts it: the clock was wrong when it was set.
 func (p *pass) isDue(at, now time.Time) bool {
 	return p.opt.All || len(p.opt.IDs) > 0 || !at.After(now) || at.Sub(now) > p.q.opt.Schedule.Lifetime
-}
-
-// run gives the candidates to the workers in their order.
-func (p *pass) run(ctx context.Context, due []candidate) {
-	var next atomic.Int64
-	worker := func() {
-		for {
-			i := int(next.Add(1)) - 1
-			if i >= len(due) || ctx.Err() != nil {
-				return
-			}
-			p.work(ctx, due[i])
-		}
-	}
-	workers := min(cmp.Or(max(p.opt.Parallel, 0), DefaultParallel), len(due))
-	if workers == 1 {
-		worker()
-		return
-	}
-	var wg sync.WaitGroup
-	for range workers {
-		wg.Go(worker)
-	}
-	wg.Wait()
 }
 
 // gate lets as many through as a flush may try, and not faster than it may.

@@ -23,8 +23,9 @@ import (
 //	fail <c@x.example> 2026-… status=5.1.1 mta=… reply=… .                given up; the sender is to be told
 //	told <c@x.example> .                                                  and has been: the notice is in the queue
 //	late <b@x.example> .                                                  the sender knows of the delay
+//	over <b@x.example> .                                                  the sender knows that the time of BY is over
 //
-// "ok" has owe=delivered or owe=relayed where the sender asked for a notice of success.
+// "ok" has owe=delivered, owe=relayed or owe=expanded where the sender asked for a notice of success.
 const (
 	kindTry  = "try"
 	kindOK   = "ok"
@@ -32,6 +33,7 @@ const (
 	kindFail = "fail"
 	kindTold = "told"
 	kindLate = "late"
+	kindOver = "over"
 )
 
 const (
@@ -88,7 +90,7 @@ func parseRecord(line string) (r record, ok bool) {
 	switch r.kind {
 	case kindTry:
 		r.tries, err = strconv.Atoi(words[1])
-	case kindOK, kindTemp, kindFail, kindTold, kindLate:
+	case kindOK, kindTemp, kindFail, kindTold, kindLate, kindOver:
 		r.addr, err = decodePath(words[1])
 	default:
 		return record{}, false
@@ -130,6 +132,7 @@ type fate struct {
 	record      // the last ok, fail or temp
 	told   bool // the notice that the record asks for is in the queue
 	late   bool // the notice of delay is in the queue
+	over   bool // the notice that the time of BY is over is in the queue
 }
 
 func (f *fate) isDone() bool { return f.kind == kindOK || f.kind == kindFail }
@@ -170,6 +173,8 @@ func (p *progress) apply(r record) {
 		f.told = true
 	case r.kind == kindLate:
 		f.late = true
+	case r.kind == kindOver:
+		f.over = true
 	case f.kind != kindOK: // nothing takes a delivery back
 		f.record = r
 	}
@@ -213,6 +218,9 @@ func (p *progress) print() (b []byte) {
 		}
 		if f.late {
 			b = (&record{kind: kindLate, addr: addr}).print(b)
+		}
+		if f.over {
+			b = (&record{kind: kindOver, addr: addr}).print(b)
 		}
 	}
 	return b

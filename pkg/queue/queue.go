@@ -96,7 +96,8 @@ type Entry struct {
 	err     error
 }
 
-// Enqueue begins a message for everybody in env, which is not kept. Errors: 5.1.3, 5.1.7 and 5.5.4 for an envelope that
+// Enqueue begins a message for everybody in env, which is not kept. A message with HoldUntil is due then and not before
+// (RFC 4865). Errors: 5.1.3, 5.1.7 and 5.5.4 for an envelope that
 // nobody can deliver, 4.5.3 for more recipients than an entry holds, 4.3.x for trouble with the disk.
 func (q *Queue) Enqueue(env *mail.Envelope) (*Entry, error) { return q.enqueue(q.spool, env) }
 
@@ -124,6 +125,9 @@ func (q *Queue) enqueue(into *maildir.Dir, env *mail.Envelope) (*Entry, error) {
 	d, err := into.Deliver()
 	if err != nil {
 		return nil, vfs.Classify(err)
+	}
+	if whole.HoldUntil.After(q.opt.Now()) {
+		d.SetTime(whole.HoldUntil)
 	}
 	e := &Entry{q: q, block: block, d: d}
 	e.event = maillog.Event{Kind: maillog.Queued, ID: cmp.Or(env.ID, e.ID()), From: env.Sender.Path()}

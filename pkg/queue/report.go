@@ -2,6 +2,7 @@ package queue
 
 import (
 	"io"
+	"slices"
 
 	"mailx/pkg/mail"
 	"mailx/pkg/message"
@@ -33,14 +34,15 @@ func (c *claimed) mustKeep() bool {
 	return c.env.Sender.IsNull() && len(c.recipients(func(f *fate) bool { return f.kind == kindFail })) > 0
 }
 
-// late gives the recipients whose delay the sender is to be told of now, which happens once.
+// late gives the recipients whose delay the sender is to be told of now, which happens once, and not after a notice that
+// their time is over.
 func (c *claimed) late() []mail.Recipient {
 	q := c.q
 	if c.env.Sender.IsNull() || !q.opt.Schedule.Late(c.age(q.opt.Now())) {
 		return nil
 	}
 	var rcpts []mail.Recipient
-	for _, r := range c.recipients(func(f *fate) bool { return f.kind == kindTemp && !f.late }) {
+	for _, r := range c.recipients(func(f *fate) bool { return f.kind == kindTemp && !f.late && !f.over }) {
 		if r.Notify.Wants(mail.NotifyDelay) {
 			rcpts = append(rcpts, r)
 		}
@@ -52,11 +54,11 @@ func (c *claimed) late() []mail.Recipient {
 // between the two makes a second notice; the other order could make none. Where the entry ends right after it, its
 // removal says the same.
 func (p *pass) notify(e *claimed) error {
-	owed, late := e.owed(), e.late()
-	if len(owed)+len(late) == 0 {
+	news := e.news()
+	if len(news.owed)+len(news.late)+len(news.over) == 0 {
 		return nil
 	}
-	if err := e.enqueueNotice(owed, late); err != nil {
+	if err := e.enqueueNotice(news); err != nil {
 		return err
 	}
 	p.count(func(s *Stats) { s.Notices++ })
@@ -64,22 +66,41 @@ func (p *pass) notify(e *claimed) error {
 		return nil
 	}
 	var recs []record
-	for _, r := range owed {
+	for _, r := range news.owed {
 		recs = append(recs, record{kind: kindTold, addr: r.Address})
 	}
-	for _, r := range late {
+	for _, r := range news.late {
 		recs = append(recs, record{kind: kindLate, addr: r.Address})
+	}
+	for _, r := range news.over {
+		recs = append(recs, record{kind: kindOver, addr: r.Address})
 	}
 	return p.q.record(e.base, e.prog, recs)
 }
 
-// enqueueNotice makes a report (RFC 3464) and queues it, from <>. When it returns nil, the report is durable.
-func (c *claimed) enqueueNotice(owed, late []mail.Recipient) error {
-	report := c.report(owed, late)
+// news are the recipients of whom the sender is to hear now, by what there is to say.
+type news struct{ owed, late, over []mail.Recipient }
+
+// news leaves out of late those of whom over says the same.
+func (c *claimed) news() news {
+	n := news{owed: c.owed(), over: c.overdue()}
+	for _, r := range c.late() {
+		if !slices.ContainsFunc(n.over, func(o mail.Recipient) bool { return o.Address == r.Address }) {
+			n.late = append(n.late, r)
+		}
+	}
+	return n
+}
+
+// enqueueNotice makes a report (RFC 3464) and queues it, from <>. When it returns nil, the report is durable. What was
+// sent with REQUIRETLS comes back with it, and without its body (RFC 8689 §5).
+func (c *claimed) enqueueNotice(n news) error {
+	report := c.report(n)
 	env := &mail.Envelope{
-		Rcpts:   []mail.Recipient{{Address: c.env.Sender, Notify: mail.NotifyNever}},
-		UTF8:    report.NeedsUTF8(),
-		Arrived: report.Now,
+		Rcpts:      []mail.Recipient{{Address: c.env.Sender, Notify: mail.NotifyNever}},
+		UTF8:       report.NeedsUTF8(),
+		Arrived:    report.Now,
+		RequireTLS: c.env.RequireTLS,
 	}
 	if env.UTF8 {
 		env.Body = mail.Body8BitMIME
@@ -95,7 +116,7 @@ func (c *claimed) enqueueNotice(owed, late []mail.Recipient) error {
 	return notice.Commit()
 }
 
-func (c *claimed) report(owed, late []mail.Recipient) message.Report {
+func (c *claimed) report(n news) message.Report {
 	msg, size := c.message()
 	report := message.Report{
 		ReportingMTA: c.q.opt.Hostname,
@@ -107,15 +128,21 @@ func (c *claimed) report(owed, late []mail.Recipient) message.Report {
 		Ret:          c.env.Ret,
 		Now:          c.q.opt.Now(),
 	}
-	if size > maxReturned {
+	if size > maxReturned || c.env.RequireTLS {
 		report.Ret = mail.RetHeaders
 	}
-	for _, r := range owed {
+	for _, r := range n.owed {
 		report.Outcomes = append(report.Outcomes, c.outcome(r))
 	}
-	for _, r := range late {
+	until := c.begin(report.Now).Add(c.q.opt.Schedule.Lifetime)
+	for _, r := range n.late {
 		o := c.outcome(r)
-		o.RetryUntil = c.env.Arrived.Add(c.q.opt.Schedule.Lifetime)
+		o.RetryUntil = until
+		report.Outcomes = append(report.Outcomes, o)
+	}
+	for _, r := range n.over {
+		o := message.Outcome{Result: mail.Result{Recipient: r}, Action: message.Delayed, RetryUntil: until}
+		o.Err = &mail.Error{Status: timeIsOver(mail.Temporary), Text: textTimeIsOver}
 		report.Outcomes = append(report.Outcomes, o)
 	}
 	return report

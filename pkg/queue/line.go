@@ -1,0 +1,84 @@
+package queue
+
+import (
+	"cmp"
+	"context"
+	"sync"
+)
+
+// line is what the workers of a flush take their entries from, in order. An entry whose destination is crowded goes to
+// the end of it. When all that are left were put off, the workers wait for an attempt that is under way; when there is
+// none, the first one is tried all the same.
+type line struct {
+	mu     sync.Mutex
+	ended  sync.Cond // an attempt has ended, or ctx has
+	left   []candidate
+	busy   int // candidates that workers have
+	putOff int // at the end of left: put off since the last attempt ended
+}
+
+// run gives the candidates to the workers.
+func (p *pass) run(ctx context.Context, due []candidate) {
+	l := &line{left: due}
+	l.ended.L = &l.mu
+	defer context.AfterFunc(ctx, func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.ended.Broadcast()
+	})()
+	workers := min(cmp.Or(max(p.opt.Parallel, 0), DefaultParallel), len(due))
+	if workers == 1 {
+		p.worker(ctx, l)
+		return
+	}
+	var wg sync.WaitGroup
+	for range workers {
+		wg.Go(func() { p.worker(ctx, l) })
+	}
+	wg.Wait()
+}
+
+func (p *pass) worker(ctx context.Context, l *line) {
+	crowd, _ := p.t.(Crowded)
+	for {
+		c, isForced, ok := l.take(ctx)
+		switch {
+		case !ok:
+			return
+		case isForced:
+			p.work(ctx, c)
+			l.done(c, false)
+		default:
+			l.done(c, p.workUnless(ctx, c, crowd))
+		}
+	}
+}
+
+// take gives the next candidate; isForced says that it must not be put off again.
+func (l *line) take(ctx context.Context) (c candidate, isForced, ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for len(l.left) > 0 && l.putOff >= len(l.left) && l.busy > 0 && ctx.Err() == nil {
+		l.ended.Wait()
+	}
+	if len(l.left) == 0 || ctx.Err() != nil {
+		return c, false, false
+	}
+	c, l.left = l.left[0], l.left[1:]
+	isForced = l.putOff > len(l.left)
+	l.busy++
+	return c, isForced, true
+}
+
+func (l *line) done(c candidate, isPutOff bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.busy--
+	if isPutOff {
+		l.left = append(l.left, c)
+		l.putOff++
+	} else {
+		l.putOff = 0
+	}
+	l.ended.Broadcast()
+}
