@@ -65,6 +65,7 @@ type ClientOptions struct {
 	ImplicitTLS bool        // TLS from the first octet (RFC 8314 §3.3)
 	LMTP        bool        // RFC 2033: LHLO, and one reply per recipient behind the data
 	AuthInClear bool        // allow AUTH without TLS to hosts other than this one
+	Chunk       bool        // send small messages with BDAT behind the envelope where that is offered, see client_chunk.go
 	Timeouts    Timeouts
 	Trace       wire.TraceFunc
 }

@@ -5,6 +5,7 @@ import (
 	"io"
 
 	"mailx/pkg/mail"
+	"mailx/pkg/message"
 )
 
 // maxBuffered is the size up to which a message is read into memory and looked at before it is sent.
@@ -21,6 +22,44 @@ type content struct {
 	inBody       bool
 	octets       int64 // seen so far
 	lines        int64
+
+	at      io.ReaderAt // the message, from its start; nil if it can be read only once
+	convert bool        // it is converted on the way
+}
+
+// toSevenBit makes the content one without 8-bit data. A small one is there at once; a large one is converted twice, now
+// to know that it can be done and what size it has, and again while it is sent.
+func (b *content) toSevenBit(c *Client) error {
+	if b.at == nil {
+		return mail.Permanentf(6, 3, "Message has 8-bit data, which %s does not take", printable(c.opt.Server))
+	}
+	var small bytes.Buffer
+	isSmall := b.octets <= maxBuffered/4 // encoded it is at most three times as large, and a little
+	seen := &content{last: '\n'}
+	to := io.Writer(seen)
+	if isSmall {
+		to = io.MultiWriter(seen, &small)
+	}
+	if err := message.SevenBit(to, b.at, b.octets); err != nil {
+		if mail.StatusOf(err).IsPermanent() {
+			return err
+		}
+		return errLocal(err)
+	}
+	seen.finish()
+	isSmall = isSmall && small.Len() <= len(c.scratch)
+	b.size, b.is8bit, b.convert = seen.size, false, !isSmall
+	if isSmall {
+		b.octets = int64(copy(c.scratch, small.Bytes()))
+		b.r = bytes.NewReader(c.scratch[:b.octets])
+	}
+	return nil
+}
+
+// Write is see, for a message that is only looked at.
+func (b *content) Write(p []byte) (int, error) {
+	b.see(p)
+	return len(p), nil
 }
 
 // inspect looks at the message as far as that is possible without sending it.
@@ -34,7 +73,8 @@ func (c *Client) inspect(msg io.Reader, size int64) (*content, error) {
 	case err == io.EOF, err == io.ErrUnexpectedEOF:
 		b.see(c.scratch[:n])
 		b.finish()
-		b.r = bytes.NewReader(c.scratch[:n])
+		small := bytes.NewReader(c.scratch[:n])
+		b.r, b.at = small, small
 		return b, nil
 	case err != nil:
 		return nil, errLocal(err)
@@ -55,6 +95,9 @@ func (b *content) scan(s io.ReadSeeker, buf []byte) error {
 		return errLocal(err)
 	}
 	start, n := now-int64(len(buf)), len(buf)
+	if at, ok := s.(io.ReaderAt); ok && start == 0 {
+		b.at = at
+	}
 	for err == nil {
 		b.see(buf[:n])
 		n, err = s.Read(buf)
@@ -119,7 +162,12 @@ func has8bit(p []byte) bool {
 // its end the connection is closed without the dot, so that nobody takes a part for the whole.
 func (c *Client) writeContent(b *content) error {
 	dot := c.wc.DotWriter()
-	err := c.copyContent(dot, b.r)
+	var err error
+	if b.convert {
+		err = c.convertContent(dot, b)
+	} else {
+		err = c.copyContent(dot, b.r)
+	}
 	if err != nil {
 		return err
 	}
@@ -132,6 +180,31 @@ func (c *Client) writeContent(b *content) error {
 		return c.lastWords(err)
 	}
 	return nil
+}
+
+// convertContent sends what toSevenBit has found out to be possible.
+func (c *Client) convertContent(to io.Writer, b *content) error {
+	out := &stickyWriter{w: to}
+	err := message.SevenBit(out, b.at, b.octets)
+	switch {
+	case out.err != nil:
+		return c.lastWords(out.err)
+	case err != nil:
+		c.Close()
+		return errLocal(err)
+	}
+	return nil
+}
+
+// stickyWriter remembers that it was the writing that went wrong.
+type stickyWriter struct {
+	w   io.Writer
+	err error
+}
+
+func (s *stickyWriter) Write(p []byte) (n int, err error) {
+	n, s.err = s.w.Write(p)
+	return n, s.err
 }
 
 func (c *Client) copyContent(to io.Writer, from io.Reader) error {

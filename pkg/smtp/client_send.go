@@ -24,8 +24,9 @@ func errClosed() error { return mail.Temporaryf(4, 2, "Connection is closed") }
 // order. size is its length in octets; it is used where the message can't be looked at before it goes out: that is
 // possible up to 64 KiB, and for any size when msg is an io.Seeker.
 //
-// Recipients beyond MaxTransaction are not tried; they get 4.5.3. If the server takes no 8-bit data the message must
-// have none (5.6.3). When ctx ends the connection is closed, and what has not been answered is temporary.
+// Recipients beyond MaxTransaction are not tried; they get 4.5.3. If the server takes no 8-bit data the message is
+// converted (message.SevenBit), which has to be possible (5.6.3) and needs a message of up to 64 KiB or one that is an
+// io.ReaderAt and an io.Seeker at its start. When ctx ends the connection is closed, and what has not been answered is temporary.
 func (c *Client) Send(ctx context.Context, env *mail.Envelope, msg io.Reader, size int64) []mail.Result {
 	t := newTransaction(c, env)
 	if c.broken {
@@ -50,7 +51,11 @@ type transaction struct {
 	answers  int    // replies so far
 	accepted []int  // recipients that the server took
 	refused  *Reply // of MAIL
-	data     *Reply // of DATA
+	data     *Reply // of DATA or BDAT
+
+	utf8       bool // SMTPUTF8 is said
+	isChunk    bool // the message went out with BDAT
+	tellsRelay bool // the sender is to hear that the message was relayed (RFC 2852 §4.1.4)
 }
 
 // sent is a command on the wire; rcpt is its recipient's index.
@@ -95,6 +100,9 @@ func (t *transaction) accept(i int, r *Reply) {
 	if t.c.ext.Has("DSN") { // the server reports success now (RFC 3461 §5.2.2)
 		t.results[i].Notify &^= mail.NotifySuccess
 	}
+	if t.tellsRelay {
+		t.results[i].Notify |= mail.NotifySuccess
+	}
 }
 
 // run gives the error that holds for every recipient not decided.
@@ -107,18 +115,25 @@ func (t *transaction) run(msg io.Reader, size int64) error {
 	if err != nil {
 		return err
 	}
-	todo := t.candidates(args.UTF8)
+	requests, err := t.requests()
+	if err != nil {
+		return err
+	}
+	t.utf8 = args.UTF8
+	todo := t.candidates()
 	if len(todo) == 0 {
 		return nil
 	}
-	if err := t.commands(args, todo); err != nil {
+	if err := t.commands(args.String()+requests, todo, body); err != nil {
 		t.c.stale = t.answers == 0 && t.c.broken
 		return err
 	}
 	switch {
 	case t.refused != nil || len(t.accepted) == 0:
 		return t.nobody()
-	case t.data.Code != 354:
+	case t.data.Code/100 == 2 && t.isChunk:
+		return t.verdict(t.data, t.accepted)
+	case t.data.Code != 354 || t.isChunk:
 		t.c.needReset = true
 		return t.c.unexpected(t.data)
 	}
@@ -134,6 +149,19 @@ func (t *transaction) mailArgs(b *content) (*MailArgs, error) {
 		}
 	}
 	m := &MailArgs{Sender: env.Sender}
+	if err := t.sender(m, b); err != nil {
+		return nil, err
+	}
+	declared := env.Body != mail.Body7Bit // what came as BINARYMIME has been stored as text, too
+	has8bit := b.is8bit || !b.known && declared
+	switch {
+	case ext.Has("8BITMIME") && (has8bit || declared):
+		m.Body = mail.Body8BitMIME
+	case has8bit:
+		if err := b.toSevenBit(t.c); err != nil {
+			return nil, err
+		}
+	}
 	if limit := ext.MaxSize(); limit > 0 && b.size > limit {
 		return nil, mail.Permanentf(3, 4, "Message of %d octets is too big for %s, which takes %d",
 			b.size, printable(t.c.opt.Server), limit)
@@ -141,24 +169,27 @@ func (t *transaction) mailArgs(b *content) (*MailArgs, error) {
 	if ext.Has("SIZE") {
 		m.Size = b.size
 	}
-	has8bit := b.is8bit || !b.known && env.Body == mail.Body8BitMIME
-	switch {
-	case env.Body == mail.BodyBinaryMIME:
-		return nil, mail.Permanentf(6, 3, "Binary messages can't be sent")
-	case ext.Has("8BITMIME") && (has8bit || env.Body == mail.Body8BitMIME):
-		m.Body = mail.Body8BitMIME
-	case has8bit:
-		return nil, mail.Permanentf(6, 3, "Message has 8-bit data, which %s does not take", printable(t.c.opt.Server))
-	}
-	needsUTF8 := env.UTF8 && (b.is8bitHeader || !b.known) || !env.Sender.IsASCII()
-	m.UTF8 = ext.Has("SMTPUTF8") && (needsUTF8 || env.UTF8 || t.hasUTF8Recipient())
-	if needsUTF8 && !m.UTF8 {
-		return nil, errNoUTF8(t.c)
-	}
 	if ext.Has("DSN") {
 		m.Ret, m.EnvID = env.Ret, sendableEnvID(env.EnvID)
 	}
 	return m, nil
+}
+
+// sender decides about SMTPUTF8. Where it is not offered, it can be done without if the header is ASCII, and the
+// addresses are when their domains are in A-label form.
+func (t *transaction) sender(m *MailArgs, b *content) error {
+	env, offered := t.env, t.c.ext.Has("SMTPUTF8")
+	isHeaderUTF8 := env.UTF8 && (b.is8bitHeader || !b.known)
+	m.UTF8 = offered && (isHeaderUTF8 || env.UTF8 || !env.Sender.IsASCII() || t.hasUTF8Recipient())
+	if m.UTF8 {
+		return nil
+	}
+	ascii, ok := inASCII(env.Sender)
+	if isHeaderUTF8 || !ok {
+		return errNoUTF8(t.c)
+	}
+	m.Sender = ascii
+	return nil
 }
 
 func errNoUTF8(c *Client) error {
@@ -175,13 +206,14 @@ func (t *transaction) hasUTF8Recipient() bool {
 }
 
 // candidates gives the recipients that can be named to this server, and decides the others.
-func (t *transaction) candidates(utf8 bool) []int {
+func (t *transaction) candidates() []int {
 	todo := make([]int, 0, len(t.results))
 	for i, r := range t.env.Rcpts {
 		err := checkAddress(r.Address)
+		_, isASCII := inASCII(r.Address)
 		switch {
 		case err != nil:
-		case !utf8 && !r.IsASCII():
+		case !t.utf8 && !isASCII:
 			err = errNoUTF8(t.c)
 		case len(todo) == MaxTransaction:
 			err = mail.Temporaryf(5, 3, "Too many recipients for one transaction")
@@ -195,16 +227,17 @@ func (t *transaction) candidates(utf8 bool) []int {
 	return todo
 }
 
-// commands sends RSET (if a transaction was left open), MAIL, RCPT for each of todo and DATA, in as few writes as
-// PIPELINING allows (RFC 2920), and reads all replies. DATA is not sent when it is known that nobody was accepted.
-func (t *transaction) commands(args *MailArgs, todo []int) error {
+// commands sends RSET (if a transaction was left open), MAIL, RCPT for each of todo and DATA, or BDAT with the message, in
+// as few writes as PIPELINING allows (RFC 2920), and reads all replies. DATA and BDAT are not sent when it is known that
+// nobody was accepted.
+func (t *transaction) commands(args string, todo []int, b *content) error {
 	if t.c.needReset {
 		t.c.needReset = false
 		if err := t.command(sent{verb: "RSET"}, ""); err != nil {
 			return err
 		}
 	}
-	if err := t.command(sent{verb: "MAIL"}, " "+args.String()); err != nil {
+	if err := t.command(sent{verb: "MAIL"}, " "+args); err != nil {
 		return err
 	}
 	dsn := t.c.ext.Has("DSN")
@@ -216,12 +249,18 @@ func (t *transaction) commands(args *MailArgs, todo []int) error {
 		if r.Orig = sendableOrig(r.Orig); !dsn {
 			r.Orig, r.Notify = "", 0
 		}
+		if !t.utf8 {
+			r.Address, _ = inASCII(r.Address)
+		}
 		if err := t.command(sent{"RCPT", i}, " "+formatRcpt(r)); err != nil {
 			return err
 		}
 	}
 	if len(t.waiting) == 0 && (t.refused != nil || len(t.accepted) == 0) {
 		return nil
+	}
+	if t.isChunk = t.canChunk(b); t.isChunk {
+		return t.chunk(b)
 	}
 	if err := t.command(sent{verb: "DATA"}, ""); err != nil {
 		return err
@@ -267,6 +306,8 @@ func (c *Client) timeoutOf(verb string) time.Duration {
 		return c.opt.Timeouts.Rcpt
 	case "DATA":
 		return c.opt.Timeouts.Data
+	case "BDAT":
+		return c.opt.Timeouts.Final
 	}
 	return c.opt.Timeouts.Mail
 }
@@ -275,7 +316,7 @@ func (c *Client) timeoutOf(verb string) time.Duration {
 func (t *transaction) take(s sent, r *Reply) error {
 	isDone, isRefused := r.Code/100 == 2, r.Code >= 400
 	switch {
-	case s.verb == "DATA":
+	case s.verb == "DATA", s.verb == "BDAT":
 		t.data = r
 		return nil
 	case s.verb == "RSET" && !isDone, !isDone && !isRefused:
@@ -294,7 +335,7 @@ func (t *transaction) take(s sent, r *Reply) error {
 // DATA was on its way already (RFC 2920 §3.1).
 func (t *transaction) nobody() error {
 	t.c.needReset = t.refused == nil
-	if t.data != nil && t.data.Code == 354 {
+	if t.data != nil && t.data.Code == 354 && !t.isChunk {
 		t.emptyMessage()
 	}
 	if t.refused != nil {
