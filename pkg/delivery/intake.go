@@ -37,6 +37,8 @@ type Intake struct {
 	AnySender bool
 	// MayRelay says who may send to other hosts; nil: those who have authenticated.
 	MayRelay func(p *smtp.Peer) bool
+	// Hostname is our name in notices of success; "localhost" if empty.
+	Hostname string
 	Log      *maillog.Logger // nil: no log
 }
 
@@ -107,13 +109,19 @@ type intakeTx struct {
 	local  *maildir.Delivery
 	queued Spooled
 	size   int64
+
+	notes     bool    // somebody is to hear of a success: see intake_notice.go
+	notice    Spooled // that, on its way into the queue
+	head      []byte  // the header, for it
+	headEnded bool
 }
 
 // taker is one recipient that was taken, and where its copies go.
 type taker struct {
-	rcpt  mail.Recipient
-	boxes []string
-	away  bool
+	rcpt   mail.Recipient
+	boxes  []string
+	away   bool
+	isMany bool // several targets
 }
 
 // Rcpt decides about a recipient now, so that the peer learns of a wrong address and nobody has to send a bounce.
@@ -136,14 +144,14 @@ func (tx *intakeTx) take(r mail.Recipient) error {
 	for _, skipped := range d.Skipped {
 		tx.log(&maillog.Event{Kind: maillog.Rejected, To: r.Path(), Text: "member of the alias", Err: skipped})
 	}
-	forQueue := queuePart(r, &d, tx.env.Sender)
+	forQueue := tx.queuePart(r, &d)
 	if tx.in.Enqueue == nil && len(forQueue) > 0 {
 		return errNoQueue
 	}
 	if err := tx.room(d.Targets); err != nil {
 		return err
 	}
-	to := taker{rcpt: r, away: len(forQueue) > 0}
+	to := taker{rcpt: r, away: len(forQueue) > 0, isMany: len(d.Targets) > 1}
 	tx.away = append(tx.away, forQueue...)
 	for _, t := range d.Targets {
 		if t.Kind != Mailbox {
@@ -155,6 +163,7 @@ func (tx *intakeTx) take(r mail.Recipient) error {
 		}
 	}
 	tx.takers = append(tx.takers, to)
+	tx.notes = tx.notes || tx.wantsNotice(&to)
 	return nil
 }
 
@@ -171,6 +180,7 @@ func (tx *intakeTx) Write(p []byte) (int, error) {
 		return 0, err
 	}
 	tx.size += int64(len(p))
+	tx.keepHead(p)
 	if tx.local != nil {
 		if _, err := tx.local.Write(p); err != nil {
 			return 0, err
@@ -243,6 +253,9 @@ func (tx *intakeTx) openBox(path string) error {
 // here gets the message twice, which is better than a stranger elsewhere.
 func (tx *intakeTx) Commit() error {
 	err := tx.open()
+	if err == nil {
+		err = tx.openNotice(func(*taker) bool { return true })
+	}
 	if err == nil && tx.local != nil {
 		err = tx.local.Commit()
 	}
@@ -254,6 +267,7 @@ func (tx *intakeTx) Commit() error {
 		tx.log(&maillog.Event{Kind: maillog.Rejected, Status: mail.StatusOf(err).String(), Err: err})
 		return err
 	}
+	tx.commitNotice()
 	tx.log(&maillog.Event{Kind: maillog.Accepted, Size: tx.size})
 	return nil
 }
@@ -264,14 +278,25 @@ func (tx *intakeTx) Commit() error {
 func (tx *intakeTx) CommitEach() []error {
 	errs := make([]error, len(tx.takers))
 	var local, away error
-	if local = tx.open(); local != nil {
+	var hasRoom bool
+	if local = tx.open(); local == nil {
+		hasRoom = tx.hasRoom()
+		local = tx.openNotice(tx.isUnbroken)
+	}
+	if local != nil {
 		away = local
 	} else {
-		if tx.hasRoom() {
+		if hasRoom {
 			local = tx.local.Commit()
 		}
 		if tx.queued != nil {
 			away = tx.queued.Commit()
+		}
+		switch {
+		case local == nil && away == nil:
+			tx.commitNotice()
+		case local == nil:
+			tx.commitNoticeOf(func(t *taker) bool { return !t.away && tx.isUnbroken(t) })
 		}
 	}
 	taken := false
@@ -295,6 +320,11 @@ func (tx *intakeTx) CommitEach() []error {
 	return errs
 }
 
+// isUnbroken reports a recipient all of whose mailboxes could be opened.
+func (tx *intakeTx) isUnbroken(t *taker) bool {
+	return !slices.ContainsFunc(t.boxes, func(path string) bool { return tx.broken[path] != nil })
+}
+
 // Abort drops what has not been committed.
 func (tx *intakeTx) Abort() error {
 	var err error
@@ -304,6 +334,11 @@ func (tx *intakeTx) Abort() error {
 	if tx.queued != nil {
 		if qerr := tx.queued.Abort(); err == nil {
 			err = qerr
+		}
+	}
+	if tx.notice != nil {
+		if nerr := tx.notice.Abort(); err == nil {
+			err = nerr
 		}
 	}
 	return err

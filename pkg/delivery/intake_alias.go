@@ -2,34 +2,38 @@ package delivery
 
 import (
 	"slices"
+	"time"
 
 	"mailx/pkg/mail"
 )
 
 // queuePart is what goes into the queue for a recipient: other hosts, commands and files, each by an address that leads there
-// and nowhere else. Where an alias changes the sender the whole recipient goes there, since a message of the new sender has to
-// be made of it; then no target is left in d.
-func queuePart(r mail.Recipient, d *Decision, sender mail.Address) (rcpts []mail.Recipient) {
-	if slices.ContainsFunc(d.Targets, func(t Target) bool { return t.senderFor(sender) != sender }) {
+// and nowhere else. The whole recipient goes there, and no target is left in d, when the message is held (RFC 4865), and where
+// an alias changes the sender, since a message of the new sender has to be made of it.
+func (tx *intakeTx) queuePart(r mail.Recipient, d *Decision) (rcpts []mail.Recipient) {
+	changesSender := func(t Target) bool { return t.senderFor(tx.env.Sender) != tx.env.Sender }
+	if tx.env.HoldUntil.After(time.Now()) || slices.ContainsFunc(d.Targets, changesSender) {
 		d.Targets = nil
 		return []mail.Recipient{r}
 	}
 	for _, t := range d.Targets {
-		if t.Kind != Mailbox && t.Kind != Discard {
-			rcpts = append(rcpts, forTarget(r, t))
+		if t.isElsewhere() {
+			rcpts = append(rcpts, forTarget(r, t, len(d.Targets) > 1))
 		}
 	}
 	return rcpts
 }
 
+// isElsewhere reports a target that is not served at the moment of DATA.
+func (t Target) isElsewhere() bool { return t.Kind != Mailbox && t.Kind != Discard }
+
 // forTarget is the recipient of one target. The address of a single member of an alias is one that nobody has ever seen, so
 // that the one of the alias goes with it.
-func forTarget(r mail.Recipient, t Target) mail.Recipient {
+func forTarget(r mail.Recipient, t Target, isOneOfMany bool) mail.Recipient {
 	if t.Kind != Remote && r.Orig == "" {
 		r.Orig = "rfc822;" + r.String()
 	}
-	r.Address = t.Address
-	return r
+	return member(r, t.Address, isOneOfMany)
 }
 
 // room asks for room in the mailboxes, for what the sender said the size is.

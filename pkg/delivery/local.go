@@ -59,6 +59,7 @@ type batch struct {
 	env      *mail.Envelope
 	outcomes [][]mail.Result // by recipient
 	boxes    [][]box         // by recipient
+	expanded []bool          // by recipient: several targets, not all of them here
 }
 
 // box is a Maildir, and the sender that the message has there.
@@ -69,7 +70,7 @@ type box struct {
 
 func newBatch(env *mail.Envelope) *batch {
 	n := len(env.Rcpts)
-	return &batch{env: env, outcomes: make([][]mail.Result, n), boxes: make([][]box, n)}
+	return &batch{env: env, outcomes: make([][]mail.Result, n), boxes: make([][]box, n), expanded: make([]bool, n)}
 }
 
 func (b *batch) add(i int, r mail.Result) { b.outcomes[i] = append(b.outcomes[i], r) }
@@ -123,6 +124,9 @@ func (b *batch) results() []mail.Result {
 		worst.Recipient = b.env.Rcpts[i]
 		if worst.Relayed {
 			worst.Notify = notify // the next host may have taken over the duty to report
+		}
+		if b.expanded[i] && worst.Err == nil {
+			worst.Notify, worst.Relayed, worst.Expanded = b.env.Rcpts[i].Notify, false, true
 		}
 		results[i] = worst
 	}

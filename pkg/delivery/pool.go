@@ -2,6 +2,8 @@ package delivery
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -9,20 +11,41 @@ import (
 	"mailx/pkg/smtp"
 )
 
-// pool keeps connections by destination: idle ones to be used again, at most limit under way at once, and the memory of
-// destinations that could not be reached. A destination of which there is nothing to know is forgotten.
+// pool keeps connections by destination: idle ones to be used again, a bounded number under way at once, and the memory of
+// destinations and hosts that could not be reached. A destination of which there is nothing to know is forgotten.
 type pool struct {
 	mu     sync.Mutex
 	dests  map[string]*destination
+	hosts  map[string]death // by address
 	closed bool
 }
 
-// destination is one key of the pool. Its fields are guarded by the pool, but for slots.
+// How many connections a destination gets: so many to begin with, one more for each message that went well, half as many
+// after trouble.
+const firstWindow = 5
+
+// A destination where nothing has ended for so long gets no more than so many of those who can do something else.
+const (
+	slowAfter = time.Second
+	slowLimit = 2
+)
+
+// destination is one key of the pool. Its fields are guarded by the pool.
 type destination struct {
-	key       string
-	users     int // that hold or wait for a slot
-	slots     chan struct{}
-	idle      []*idleClient // the last used is the last
+	key     string
+	users   int // that hold or wait for a slot
+	active  int // that hold one
+	window  int // that may
+	max     int // that window may become
+	waiting []chan struct{}
+	ended   time.Time     // when the last slot was given back; zero: never
+	coming  []time.Time   // who was told that it is not crowded, and is not here yet
+	idle    []*idleClient // the last used is the last
+	death
+}
+
+// death is the memory of something that could not be reached.
+type death struct {
 	deadUntil time.Time
 	deadErr   error
 }
@@ -32,35 +55,90 @@ type idleClient struct {
 	timer *time.Timer // ends it when it has been idle for too long
 }
 
-// enter waits for a slot at a destination; leave gives it back.
+// enter waits for a slot at a destination, which has at most limit; leave gives it back.
 func (p *pool) enter(ctx context.Context, key string, limit int) (*destination, error) {
 	p.mu.Lock()
+	d := p.destination(key, limit)
+	d.coming = d.coming[min(1, len(d.coming)):]
+	d.users++
+	if d.active < d.window {
+		d.active++
+		p.mu.Unlock()
+		return d, nil
+	}
+	turn := make(chan struct{})
+	d.waiting = append(d.waiting, turn)
+	p.mu.Unlock()
+	select {
+	case <-turn:
+		return d, nil
+	case <-ctx.Done():
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.giveUp(d, turn)
+		return nil, mail.Temporaryf(4, 2, "Delivery was interrupted: %w", context.Cause(ctx))
+	}
+}
+
+func (p *pool) destination(key string, limit int) *destination {
 	if p.dests == nil {
 		p.dests = map[string]*destination{}
 	}
 	d := p.dests[key]
 	if d == nil {
-		d = &destination{key: key, slots: make(chan struct{}, limit)}
+		d = &destination{key: key, window: min(firstWindow, limit), max: limit}
 		p.dests[key] = d
 	}
-	d.users++
-	p.mu.Unlock()
-	select {
-	case d.slots <- struct{}{}:
-		return d, nil
-	case <-ctx.Done():
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		p.dismiss(d)
-		return nil, mail.Temporaryf(4, 2, "Delivery was interrupted: %w", context.Cause(ctx))
+	return d
+}
+
+// giveUp takes back a wish for a slot, or the slot if it came at the same moment.
+func (p *pool) giveUp(d *destination, turn chan struct{}) {
+	if i := slices.Index(d.waiting, turn); i >= 0 {
+		d.waiting = slices.Delete(d.waiting, i, i+1)
+	} else {
+		d.active--
+		d.wake()
+	}
+	p.dismiss(d)
+}
+
+// leave gives a slot back. isWell says that the destination could take more.
+func (p *pool) leave(d *destination, isWell bool, now time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if isWell {
+		d.window = min(d.window+1, d.max)
+	} else {
+		d.window = max(d.window/2, 1)
+	}
+	d.active--
+	d.ended = now
+	d.wake()
+	p.dismiss(d)
+}
+
+// wake hands free slots to those who have waited longest.
+func (d *destination) wake() {
+	for d.active < d.window && len(d.waiting) > 0 {
+		d.active++
+		close(d.waiting[0])
+		d.waiting = d.waiting[1:]
 	}
 }
 
-func (p *pool) leave(d *destination) {
-	<-d.slots
+// isCrowded reports a destination where enough have to wait, nobody knows for how long. Who hears that it is not is
+// expected there.
+func (p *pool) isCrowded(key string, limit int, now time.Time) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.dismiss(d)
+	d := p.destination(key, limit)
+	d.coming = slices.DeleteFunc(d.coming, func(t time.Time) bool { return now.Sub(t) > slowAfter })
+	if now.Sub(d.ended) > slowAfter && d.users+len(d.coming) >= slowLimit {
+		return true
+	}
+	d.coming = append(d.coming, now)
+	return false
 }
 
 func (p *pool) dismiss(d *destination) {
@@ -143,6 +221,28 @@ func (p *pool) bury(d *destination, err error, now time.Time, limit time.Duratio
 	d.deadErr, d.deadUntil = err, now.Add(limit)
 }
 
+// deadHost gives the error for an address that could not be reached, nil if that is long ago.
+func (p *pool) deadHost(address string, now time.Time) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if h, found := p.hosts[address]; found && now.Before(h.deadUntil) {
+		return h.deadErr
+	}
+	delete(p.hosts, address)
+	return nil
+}
+
+// buryHost remembers that an address can't be reached.
+func (p *pool) buryHost(address string, err error, now time.Time, limit time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	maps.DeleteFunc(p.hosts, func(_ string, h death) bool { return !now.Before(h.deadUntil) })
+	if p.hosts == nil {
+		p.hosts = map[string]death{}
+	}
+	p.hosts[address] = death{now.Add(limit), err}
+}
+
 // buried gives the keys of the destinations that can't be reached now.
 func (p *pool) buried(now time.Time) (keys []string) {
 	p.mu.Lock()
@@ -158,7 +258,7 @@ func (p *pool) buried(now time.Time) (keys []string) {
 // close ends all idle connections and keeps no more; those in use end after their message.
 func (p *pool) close() {
 	p.mu.Lock()
-	p.closed = true
+	p.closed, p.hosts = true, nil
 	var idle []*idleClient
 	for key, d := range p.dests {
 		idle = append(idle, d.idle...)

@@ -41,9 +41,17 @@ const (
 // All recipients of a message at one destination (a list of servers, or the MX hosts of a domain) share a connection
 // and, up to smtp.MaxTransaction, a transaction. Connections are used again for the next message.
 //
-// Hosts are tried in their order as long as connecting, TLS, the greeting or EHLO fail. When none is left the
-// destination counts as dead for a while, and its mail is put off (4.4.1) without a try. A refusal is permanent only
-// if all hosts refused for good.
+// Hosts are tried in their order as long as connecting, TLS, the greeting or EHLO fail. A host that can't be reached is
+// left out for a while, whatever domain it is for; when none is left the destination counts as dead, and its mail is put
+// off (4.4.1) without a try. A refusal is permanent only if all hosts refused for good.
+//
+// A destination gets few connections at first, more as it takes mail, and half as many after trouble.
+//
+// A message that asks for REQUIRETLS goes only to hosts that offer it, over TLS with a certificate that is valid for
+// their name (5.7.30). That the name is right is known of configured servers. That of an MX host comes from the DNS,
+// which we can't verify: who can forge its answers can name a host of his own. The rest of RFC 8689 §4.2.1 waits for
+// DNSSEC or MTA-STS. "TLS-Required: No" (RFC 8689 §5) asks us to put delivery before a recipient's policy for TLS; we
+// follow none, and MXPolicy is the sender's own.
 type Relay struct {
 	Via            func(domain string) []Server // nil: always the MX hosts; see Router.Via
 	Resolver       dns.Resolver                 // that of the system if nil
@@ -53,7 +61,7 @@ type Relay struct {
 	TLSConfig      *tls.Config                  // roots and client certificates; may be nil
 	MXPolicy       smtp.TLSPolicy               // for MX hosts
 	Timeouts       smtp.Timeouts
-	PerDestination int           // connections at once; DefaultPerDestination if 0
+	PerDestination int           // connections at once in the best case; DefaultPerDestination if 0
 	IdleLimit      time.Duration // after which a connection is closed; DefaultIdleLimit if 0; negative: none is kept
 	DeadFor        time.Duration // DefaultDeadFor if 0; negative: every message tries
 	Now            func() time.Time
@@ -99,6 +107,7 @@ type part struct {
 	key    string
 	domain string   // for MX
 	via    []Server // or these
+	strict bool     // the message asks for REQUIRETLS
 	env    mail.Envelope
 	index  []int
 }
@@ -107,7 +116,7 @@ func (r *Relay) split(env *mail.Envelope) []*part {
 	var parts []*part
 	byKey := map[string]*part{}
 	for i, rcpt := range env.Rcpts {
-		p := r.partOf(rcpt.Domain)
+		p := r.partOf(rcpt.Domain, env.RequireTLS)
 		if known := byKey[p.key]; known != nil {
 			p = known
 		} else {
@@ -122,23 +131,50 @@ func (r *Relay) split(env *mail.Envelope) []*part {
 	return parts
 }
 
-func (r *Relay) partOf(domain string) *part {
+func (r *Relay) partOf(domain string, strict bool) *part {
+	p := &part{strict: strict}
 	if r.Via != nil {
-		if via := r.Via(domain); len(via) > 0 {
-			return &part{key: joinServers(via), via: via}
+		p.via = r.Via(domain)
+	}
+	if len(p.via) > 0 {
+		p.key = joinServers(p.via)
+	} else {
+		p.domain = normal(domain)
+		p.key = keyMX + p.domain
+	}
+	if strict {
+		p.key = keyStrict + p.key
+	}
+	return p
+}
+
+// Beginnings of the keys of destinations.
+const (
+	keyMX     = "mx:"
+	keyStrict = "requiretls:"
+)
+
+// IsCrowded reports that a message would have to wait for others at one of its destinations, of which nothing is heard.
+func (r *Relay) IsCrowded(env *mail.Envelope) bool {
+	for i := range env.Rcpts {
+		if i > 0 && env.Rcpts[i].Domain == env.Rcpts[i-1].Domain {
+			continue
+		}
+		if r.pool.isCrowded(r.partOf(env.Rcpts[i].Domain, env.RequireTLS).key, r.perDestination(), r.now()) {
+			return true
 		}
 	}
-	name := normal(domain)
-	return &part{key: "mx:" + name, domain: name}
+	return false
 }
 
 // deliverPart sends to one destination, in as many transactions as the server needs.
 func (r *Relay) deliverPart(ctx context.Context, p *part, msg io.ReaderAt, size int64) []mail.Result {
-	d, err := r.pool.enter(ctx, p.key, cmp.Or(r.PerDestination, DefaultPerDestination))
+	d, err := r.pool.enter(ctx, p.key, r.perDestination())
 	if err != nil {
 		return allFailed(p.env.Rcpts, err)
 	}
-	defer r.pool.leave(d)
+	isWell := false
+	defer func() { r.pool.leave(d, isWell, r.now()) }()
 	c, isReused, err := r.client(ctx, d, p)
 	if err != nil {
 		return allFailed(p.env.Rcpts, err)
@@ -159,6 +195,7 @@ func (r *Relay) deliverPart(ctx context.Context, p *part, msg io.ReaderAt, size 
 			break
 		}
 	}
+	isWell = c.Usable()
 	r.pool.put(d, c, cmp.Or(r.IdleLimit, DefaultIdleLimit))
 	return results
 }
@@ -217,12 +254,15 @@ func (r *Relay) connect(ctx context.Context, d *destination, p *part) (*smtp.Cli
 		return nil, mail.Temporaryf(4, 1, "Destination could not be reached a moment ago: %w", err)
 	}
 	c, err := r.tryHosts(ctx, p)
-	deadFor := cmp.Or(r.DeadFor, DefaultDeadFor)
-	if err != nil && ctx.Err() == nil && deadFor > 0 && !mail.StatusOf(err).IsPermanent() {
-		r.pool.bury(d, err, r.now(), deadFor)
+	if err != nil && ctx.Err() == nil && r.deadFor() > 0 && !mail.StatusOf(err).IsPermanent() {
+		r.pool.bury(d, err, r.now(), r.deadFor())
 	}
 	return c, err
 }
+
+func (r *Relay) perDestination() int { return cmp.Or(r.PerDestination, DefaultPerDestination) }
+
+func (r *Relay) deadFor() time.Duration { return cmp.Or(r.DeadFor, DefaultDeadFor) }
 
 func (r *Relay) now() time.Time {
 	if r.Now != nil {
@@ -239,7 +279,7 @@ func (r *Relay) resolver() dns.Resolver {
 }
 
 func (r *Relay) tryHosts(ctx context.Context, p *part) (*smtp.Client, error) {
-	t := &tries{relay: r, left: maxAddresses}
+	t := &tries{relay: r, left: maxAddresses, strict: p.strict, isChosen: len(p.via) > 0}
 	if len(p.via) > 0 {
 		for _, server := range p.via {
 			if c := t.server(ctx, server); c != nil {
@@ -273,6 +313,9 @@ type tries struct {
 	relay *Relay
 	left  int
 	err   error // the one of the highest weight, the first of its kind
+
+	strict   bool // REQUIRETLS
+	isChosen bool // the servers are configured
 }
 
 func (t *tries) failed(err error) {
@@ -330,23 +373,75 @@ func (t *tries) addresses(ctx context.Context, s Server, port string, addrs []ne
 	return nil
 }
 
-// address connects and gets the session as far as MAIL. When opportunistic TLS breaks, the next try is in clear:
-// anybody could read along anyway (RFC 7435 §3).
+// address connects and gets the session as far as MAIL, unless the host could not be reached a moment ago.
 func (t *tries) address(ctx context.Context, s Server, network, address string) *smtp.Client {
-	c, err := t.relay.open(ctx, s, network, address)
+	r := t.relay
+	if err := r.pool.deadHost(address, r.now()); err != nil {
+		t.failed(mail.Temporaryf(4, 1, "Host %s could not be reached a moment ago: %w", s.name(), err))
+		return nil
+	}
+	c, err := t.session(ctx, s, network, address)
+	if err == nil {
+		return c
+	}
+	if isSilent(err) && ctx.Err() == nil && r.deadFor() > 0 {
+		r.pool.buryHost(address, err, r.now(), r.deadFor())
+	}
+	t.failed(err)
+	return nil
+}
+
+// isSilent reports that the trouble was with the network: the server has said nothing.
+func isSilent(err error) bool {
+	var reply *smtp.Reply
+	return !errors.As(err, &reply) && mail.StatusOf(err).Subject == 4
+}
+
+// session opens a session that is good for the message. When opportunistic TLS breaks, the next try is in clear: anybody
+// could read along anyway (RFC 7435 §3).
+func (t *tries) session(ctx context.Context, s Server, network, address string) (*smtp.Client, error) {
+	if t.strict && s.Path == "" {
+		return t.strictSession(ctx, s, network, address)
+	}
+	c, err := t.open(ctx, s, network, address)
 	var handshake *smtp.HandshakeError
 	if errors.As(err, &handshake) && s.TLS == smtp.TLSOpportunistic && !s.isImplicitTLS() {
 		s.TLS = smtp.TLSNone
-		c, err = t.relay.open(ctx, s, network, address)
+		c, err = t.open(ctx, s, network, address)
 	}
-	if err != nil {
-		t.failed(err)
-		return nil
-	}
-	return c
+	return c, err
 }
 
-func (r *Relay) open(ctx context.Context, s Server, network, address string) (*smtp.Client, error) {
+// strictSession is one for REQUIRETLS (RFC 8689 §4.2.1). Where a server can't give that, it never will: permanent. Other
+// trouble, such as a connection that breaks, stays what it is.
+func (t *tries) strictSession(ctx context.Context, s Server, network, address string) (*smtp.Client, error) {
+	s.TLS = smtp.TLSVerified
+	c, err := t.open(ctx, s, network, address)
+	switch {
+	case err != nil && isNoTLS(err):
+		return nil, smtp.RequireTLSFailure(s.name())
+	case err != nil:
+		return nil, err
+	case !c.Extensions().Has("REQUIRETLS"):
+		c.Quit()
+		return nil, smtp.RequireTLSFailure(s.name())
+	}
+	return c, nil
+}
+
+// isNoTLS reports a wrong certificate, and a server that offers no TLS or refused it for good.
+func isNoTLS(err error) bool {
+	var wrong *tls.CertificateVerificationError
+	if errors.As(err, &wrong) {
+		return true
+	}
+	var reply *smtp.Reply
+	isRefused := !errors.As(err, &reply) || reply.Code >= 500
+	return mail.StatusOf(err) == mail.Status{Class: mail.Temporary, Subject: 7, Detail: 4} && isRefused
+}
+
+func (t *tries) open(ctx context.Context, s Server, network, address string) (*smtp.Client, error) {
+	r := t.relay
 	nc, err := r.dial(ctx, network, address)
 	if err != nil {
 		return nil, mail.Temporaryf(4, 1, "Can't connect to %s: %w", s.name(), err)
@@ -359,6 +454,7 @@ func (r *Relay) open(ctx context.Context, s Server, network, address string) (*s
 		ImplicitTLS: s.isImplicitTLS(),
 		LMTP:        s.Scheme == "lmtp",
 		Timeouts:    r.Timeouts,
+		Chunk:       t.isChosen,
 		Trace:       r.Trace,
 	})
 	if err != nil || s.User == "" {
@@ -402,8 +498,8 @@ func authenticate(ctx context.Context, c *smtp.Client, s Server) error {
 // Dead lists the destinations that could not be reached a short while ago, sorted: domains, or URLs of servers.
 func (r *Relay) Dead() (dead []string) {
 	for _, key := range r.pool.buried(r.now()) {
-		dead = append(dead, strings.TrimPrefix(key, "mx:"))
+		dead = append(dead, strings.TrimPrefix(strings.TrimPrefix(key, keyStrict), keyMX))
 	}
 	slices.Sort(dead)
-	return dead
+	return slices.Compact(dead)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"slices"
+	"time"
 
 	"mailx/pkg/mail"
 )
@@ -54,6 +55,18 @@ func (t *Transport) Deliver(ctx context.Context, env *mail.Envelope, msg io.Read
 	return b.results()
 }
 
+// IsCrowded reports that a message would have to wait for others on their way to the same servers.
+func (t *Transport) IsCrowded(env *mail.Envelope) bool {
+	part := *env
+	part.Rcpts = nil
+	for _, r := range env.Rcpts {
+		if !t.Router.IsLocal(r.Domain) {
+			part.Rcpts = append(part.Rcpts, r)
+		}
+	}
+	return t.Relay.IsCrowded(&part)
+}
+
 // route adds the targets of recipient i.
 func (t *Transport) route(b *batch, i int, r mail.Recipient, p *trips) {
 	d, err := t.Router.Route(r.Address)
@@ -66,6 +79,8 @@ func (t *Transport) route(b *batch, i int, r mail.Recipient, p *trips) {
 			t.Skipped(b.env, r, skipped)
 		}
 	}
+	isMany := len(d.Targets) > 1
+	b.expanded[i] = isMany && slices.ContainsFunc(d.Targets, Target.isElsewhere)
 	for _, target := range d.Targets {
 		sender := target.senderFor(b.env.Sender)
 		isAlone := len(d.Targets) == 1 && sender == b.env.Sender
@@ -73,9 +88,9 @@ func (t *Transport) route(b *batch, i int, r mail.Recipient, p *trips) {
 		case target.Kind == Mailbox || target.Kind == Discard:
 			b.box(i, target)
 		case !isAlone && t.Submit != nil:
-			p.later.from(sender, b.env.Sender).add(i, forTarget(r, target))
+			p.later.from(sender, b.env.Sender).add(i, forTarget(r, target, isMany))
 		case target.Kind == Remote:
-			p.now.from(sender, b.env.Sender).add(i, forTarget(r, target))
+			p.now.from(sender, b.env.Sender).add(i, forTarget(r, target, isMany))
 		default:
 			p.errands = append(p.errands, errand{i, r, target})
 		}
@@ -92,14 +107,13 @@ type away struct {
 }
 
 func (a *away) add(i int, r mail.Recipient) {
-	to := r.Address
-	n, known := a.index[to]
+	n, known := a.index[r.Address]
 	if !known {
 		if a.index == nil {
 			a.index = map[mail.Address]int{}
 		}
 		n = len(a.rcpts)
-		a.index[to] = n
+		a.index[r.Address] = n
 		a.rcpts, a.owners = append(a.rcpts, r), append(a.owners, nil)
 	}
 	a.owners[n] = append(a.owners[n], i)
@@ -117,10 +131,11 @@ func (a *away) drop(failed func(i int) bool) {
 	*a = kept
 }
 
-// envelope is env for these recipients. What the sender of before asked for in the way of reports is not for the new one.
+// envelope is env for these recipients. What the sender of before asked for in the way of reports is not for the new one, and
+// what is delivered now has been released.
 func (a *away) envelope(env *mail.Envelope) *mail.Envelope {
 	part := *env
-	part.Rcpts = a.rcpts
+	part.Rcpts, part.HoldUntil = a.rcpts, time.Time{}
 	if a.isNew {
 		part.Sender, part.Ret, part.EnvID = a.sender, mail.RetUnset, ""
 		part.Rcpts = slices.Clone(a.rcpts)
