@@ -1,45 +1,46 @@
 package main
 
 import (
-	"context"
 	"errors"
-	"io"
-	"strings"
+	"iter"
 
 	"github.com/urfave/cli/v2"
 
 	"mailx/pkg/config"
-	"mailx/pkg/mail"
 	"mailx/pkg/queue"
 )
 
 func newQueue(e *env) *cli.Command {
 	onIDs := func(name, usage string, do func(q *queue.Queue, ids []string) error) *cli.Command {
-		return &cli.Command{Name: name, Usage: usage, ArgsUsage: "id ...",
-			Action: func(c *cli.Context) error { return e.onEntries(c.Args().Slice(), do) }}
+		return &cli.Command{Name: name, Usage: usage, ArgsUsage: "[id ...]", Flags: selectionFlags(),
+			Action: func(c *cli.Context) error { return e.onSelected(c, do) }}
 	}
 	return &cli.Command{
 		Name:  "queue",
 		Usage: "see, work and repair the queue",
 		Subcommands: []*cli.Command{
-			{Name: "list", Usage: "list what waits", ArgsUsage: "[id ...]", Flags: []cli.Flag{jsonFlag()},
+			{Name: "list", Usage: "list what waits", ArgsUsage: "[id ...]", Flags: append(selectionFlags(), jsonFlag()),
 				Action: func(c *cli.Context) error { return e.queueList(c) }},
 			{Name: "show", Usage: "print a message of the queue as it would be sent", ArgsUsage: "id",
-				Action: func(c *cli.Context) error { return e.queueShow(c.Args().Slice()) }},
+				Flags:  []cli.Flag{&cli.BoolFlag{Name: "envelope", Usage: "print what the queue knows of it instead"}},
+				Action: func(c *cli.Context) error { return e.queueShow(c) }},
 			e.queueFlushCommand(),
 			e.queueRunCommand(),
 			onIDs("hold", "set entries aside", func(q *queue.Queue, ids []string) error { return q.Hold(ids...) }),
 			onIDs("release", "put held and failed entries back", func(q *queue.Queue, ids []string) error { return q.Release(ids...) }),
+			onIDs("retry", "make entries due now", func(q *queue.Queue, ids []string) error { return q.Retry(ids...) }),
 			onIDs("remove", "delete entries, telling nobody", func(q *queue.Queue, ids []string) error { return q.Remove(ids...) }),
-			{Name: "bounce", Usage: "give entries up and tell their senders", ArgsUsage: "id ...",
-				Flags: []cli.Flag{&cli.StringFlag{Name: "reason", Usage: "say `TEXT` in the notice", Value: "Returned by the administrator"}},
+			{Name: "bounce", Usage: "give entries up and tell their senders", ArgsUsage: "[id ...]",
+				Flags: append(selectionFlags(),
+					&cli.StringFlag{Name: "reason", Usage: "say `TEXT` in the notice", Value: "Returned by the administrator"}),
 				Action: func(c *cli.Context) error {
-					return e.onEntries(c.Args().Slice(), func(q *queue.Queue, ids []string) error {
+					return e.onSelected(c, func(q *queue.Queue, ids []string) error {
 						return q.Bounce(c.String("reason"), ids...)
 					})
 				}},
 			{Name: "schedule", Usage: "print when a message is tried", Flags: []cli.Flag{jsonFlag()},
 				Action: func(c *cli.Context) error { return e.queueSchedule(c) }},
+			e.queueStatsCommand(),
 		},
 	}
 }
@@ -49,17 +50,16 @@ func (e *env) queueFlushCommand() *cli.Command {
 		Name: "flush", Usage: "try what is due, once", ArgsUsage: "[id ...]",
 		Description: "One pass, for cron. Any number of them may run at once. What can't be delivered now stays for a\n" +
 			"later one. With ids, these entries are tried, due or not.",
-		Flags: []cli.Flag{
-			&cli.BoolFlag{Name: "all", Usage: "try what is not due too; held and failed entries stay apart"},
-			&cli.StringFlag{Name: "domain", Usage: "only recipients at `DOMAIN`"},
-			&cli.StringFlag{Name: "sender", Usage: "only messages from `ADDRESS`; <> for notices"},
+		Flags: append(selectionFlags(),
+			&cli.BoolFlag{Name: "all", Usage: "try what is not due too; held, failed and scheduled entries stay apart"},
 			&cli.IntFlag{Name: "max", Usage: "try at most `N` messages", DefaultText: "all"},
 			&cli.StringFlag{Name: "pause", Usage: "wait `TIME` between tries, such as 1s"},
 			e.keyFlag("parallel", "queue.parallel", "work on `N` messages at once"),
+			e.keyFlag("per-destination", "queue.per_destination", "at most `N` connections to a destination at once"),
 			&cli.BoolFlag{Name: "trace", Usage: "show the dialogs on standard error, secrets masked"},
 			e.keyFlag("server", "smarthost", "hand all remote mail to the server at `URL`"),
 			jsonFlag(),
-		},
+		),
 		Action: func(c *cli.Context) error { return e.queueFlush(c) },
 	}
 }
@@ -100,6 +100,13 @@ func queueColumns() []column {
 }
 
 func (e *env) queueList(c *cli.Context) error {
+	sel, err := selection(c)
+	switch {
+	case err != nil:
+		return err
+	case c.Args().Present() && !sel.IsZero():
+		return usagef("either ids or a selection, not both")
+	}
 	_, q, err := e.openQueue()
 	if err != nil {
 		return err
@@ -108,7 +115,7 @@ func (e *env) queueList(c *cli.Context) error {
 	if c.Args().Present() {
 		err = e.listEntries(q, p, c.Args().Slice())
 	} else {
-		err = e.listQueue(c.Context, q, p)
+		err = e.listQueue(q.Find(c.Context, sel), p)
 	}
 	return errors.Join(e.noSuchEntry(err), p.flush())
 }
@@ -126,8 +133,8 @@ func (e *env) listEntries(q *queue.Queue, p *printer, ids []string) error {
 	return errors.Join(all...)
 }
 
-func (e *env) listQueue(ctx context.Context, q *queue.Queue, p *printer) error {
-	for item, err := range q.List(ctx) {
+func (e *env) listQueue(items iter.Seq2[queue.Item, error], p *printer) error {
+	for item, err := range items {
 		switch {
 		case err != nil && item.ID == "":
 			return err
@@ -141,7 +148,7 @@ func (e *env) listQueue(ctx context.Context, q *queue.Queue, p *printer) error {
 }
 
 func printEntry(p *printer, item queue.Item) {
-	p.row(item.ID, string(item.State), item.Arrived, item.NextTry, item.Size, item.Sender.Path(), remaining(item), troubleOf(item))
+	p.row(item.ID, stateOf(&item), item.Arrived, item.NextTry, item.Size, item.Sender.Path(), remaining(item), troubleOf(item))
 }
 
 // remaining are the recipients who have not got the message.
@@ -160,23 +167,6 @@ func troubleOf(item queue.Item) string {
 		return "damaged: " + item.Damaged.Error()
 	}
 	return item.Error
-}
-
-func (e *env) queueShow(ids []string) error {
-	if len(ids) != 1 {
-		return usagef("one id, please. See mailx queue list")
-	}
-	_, q, err := e.openQueue()
-	if err != nil {
-		return err
-	}
-	m, err := q.OpenMessage(ids[0])
-	if err != nil {
-		return e.noSuchEntry(err)
-	}
-	defer m.Close()
-	_, err = io.Copy(e.stdout, m)
-	return err
 }
 
 func (e *env) queueSchedule(c *cli.Context) error {
@@ -227,17 +217,14 @@ func statsColumns() []column {
 }
 
 func flushOptions(c *cli.Context) (queue.FlushOptions, error) {
-	opt := queue.FlushOptions{
-		All: c.Bool("all"), IDs: c.Args().Slice(), Domain: strings.ToLower(c.String("domain")), Sender: c.String("sender"),
-		Max: c.Int("max"),
+	sel, err := selection(c)
+	opt := queue.FlushOptions{All: c.Bool("all"), IDs: c.Args().Slice(), Domain: sel.Domain, Sender: sel.Sender, Rcpt: sel.Rcpt,
+		Older: sel.Older, Max: c.Int("max")}
+	if err != nil {
+		return opt, err
 	}
 	if c.IsSet("max") && opt.Max < 1 {
 		return opt, usagef("--max %d: a number from 1 on is needed", opt.Max)
-	}
-	if opt.Sender != "" && opt.Sender != "<>" {
-		if _, err := mail.ParseAddress(opt.Sender); err != nil {
-			return opt, usagef("--sender: %s", mail.TextOf(err))
-		}
 	}
 	if text := c.String("pause"); text != "" {
 		pause, err := config.ParseDuration(text)

@@ -14,6 +14,11 @@ import (
 
 // store puts a message durably into the queue and gives its id there.
 func (s *system) store(env *mail.Envelope, write func(io.Writer) error) (id string, err error) {
+	return s.storeTried(env, write, nil)
+}
+
+// storeTried is store for a message that was tried; with no results it was not.
+func (s *system) storeTried(env *mail.Envelope, write func(io.Writer) error, results []mail.Result) (id string, err error) {
 	q, err := s.queue()
 	if err != nil {
 		return "", err
@@ -26,7 +31,11 @@ func (s *system) store(env *mail.Envelope, write func(io.Writer) error) (id stri
 		entry.Abort()
 		return "", err
 	}
-	if err := entry.Commit(); err != nil {
+	commit := entry.Commit
+	if len(results) > 0 {
+		commit = func() error { return entry.CommitTried(results) }
+	}
+	if err := commit(); err != nil {
 		return "", err
 	}
 	return entry.ID(), nil
@@ -93,6 +102,9 @@ func (p *posting) run(ctx context.Context) ([]outcome, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := p.tellOfSuccess(results); err != nil {
+		p.sys.env.note("the notice of success could not be queued: %v", err)
+	}
 	outcomes := make([]outcome, len(results))
 	rest := *p.env
 	rest.Rcpts = nil
@@ -106,7 +118,10 @@ func (p *posting) run(ctx context.Context) ([]outcome, error) {
 	if !p.mayStore || len(index) == 0 {
 		return outcomes, nil
 	}
-	p.queueID, err = p.sys.store(&rest, p.msg.writeTo)
+	if p.why != "" && !p.isTrouble {
+		results = nil // nobody was asked
+	}
+	p.queueID, err = p.sys.storeTried(&rest, p.msg.writeTo, results)
 	for _, i := range index {
 		outcomes[i].queueID = p.queueID
 		if err != nil {

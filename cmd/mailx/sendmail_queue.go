@@ -8,6 +8,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"time"
 
 	"mailx/pkg/queue"
 )
@@ -144,11 +145,12 @@ func (e *env) sendmailFlush(ctx context.Context, line *sendmailLine) error {
 	return nil
 }
 
-// selectedIDs leaves out what waits for a person.
+// selectedIDs leaves out what waits for a person, and unless it is named, what its sender wants held.
 func (e *env) selectedIDs(ctx context.Context, q *queue.Queue, line *sendmailLine) ([]string, error) {
 	var ids []string
 	err := e.eachSelected(ctx, q, line, func(item queue.Item) {
-		if item.State == queue.StateNew || item.State == queue.StateTried {
+		mayGo := len(line.ids) > 0 || item.HoldUntil(time.Now()).IsZero()
+		if mayGo && (item.State == queue.StateNew || item.State == queue.StateTried) {
 			ids = append(ids, item.ID)
 		}
 	})

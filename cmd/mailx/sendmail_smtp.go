@@ -51,6 +51,7 @@ func (s *system) localSMTP() (*smtp.Server, error) {
 		Room:     s.room,
 		Space:    s.space(),
 		Enqueue:  s.enqueuer(),
+		Hostname: s.cfg.Hostname,
 		MayRelay: func(*smtp.Peer) bool { return true },
 	}
 	mended := func(b smtp.Backend) smtp.Backend { return submissions{b, s, func(*smtp.Peer) bool { return true }} }

@@ -264,6 +264,7 @@ func (s *system) intake() (*delivery.Intake, error) {
 		Room:      s.room,
 		Space:     s.space(),
 		Log:       s.log,
+		Hostname:  s.cfg.Hostname,
 		Enqueue:   s.enqueuer(),
 		AnySender: s.cfg.SMTP.AnySender,
 		MayRelay:  func(p *smtp.Peer) bool { return p.User != "" || s.isRelayClient(p) },
@@ -300,7 +301,8 @@ func (s *system) transport(q *queue.Queue) (*delivery.Transport, error) {
 		Commands: &delivery.Commands{Owner: uid, Group: gid, Delimiter: s.cfg.Delimiter},
 		Files:    &delivery.Files{FS: s.fs},
 		Relay: &delivery.Relay{Via: router.Via, Hello: s.cfg.Hostname, Self: router.IsSelf, TLSConfig: roots,
-			MXPolicy: policyOf(s.cfg.TLS.Policy), Resolver: resolver, Port: os.Getenv("MAILX_MX_PORT")},
+			MXPolicy: policyOf(s.cfg.TLS.Policy), Resolver: resolver, Port: os.Getenv("MAILX_MX_PORT"),
+			PerDestination: s.cfg.Queue.PerDestination},
 		Submit: submitTo(q),
 	}, nil
 }

@@ -105,6 +105,8 @@ type Queue struct {
 	Lifetime  time.Duration // then it bounces
 	WarnAfter time.Duration // one delay notice; 0 for none
 	Parallel  int           // messages worked on at once
+
+	PerDestination int // connections to one destination at once, in the best case
 }
 
 // Account is one remote mailbox for fetch.

@@ -140,6 +140,7 @@ func (q *Queue) keys() []Key {
 		newKey("queue.lifetime", "5d", "age at which a message bounces").span(&q.Lifetime),
 		newKey("queue.warn_after", "4h", "age at which the sender is warned").span(&q.WarnAfter),
 		newKey("queue.parallel", "20", "messages worked on at once").count(&q.Parallel),
+		newKey("queue.per_destination", "20", "connections to a destination at once").count(&q.PerDestination),
 	}
 }
 
