@@ -101,7 +101,7 @@ func (s *SMTP) keys() []Key {
 		newKey("smtp.max_size", "50M", "largest message").size(&s.MaxSize),
 		newKey("smtp.max_rcpts", "1000", "recipients of a message").count(&s.MaxRcpts),
 		newKey("smtp.max_messages", "100", "messages of a connection without AUTH").count(&s.MaxMessages),
-		newKey("smtp.max_hold", "0s", "how long a message may wait for its release (FUTURERELEASE)").span(&s.MaxHold),
+		newKey("smtp.max_hold", "30d", "how long a message may wait for its release (FUTURERELEASE)").span(&s.MaxHold),
 		newKey("smtp.timeout", "300s", "wait for a command").span(&s.Timeout),
 		newKey("smtp.data_timeout", "600s", "how far the data of a message may fall behind smtp.min_rate").span(&s.DataTimeout),
 		newKey("smtp.min_rate", "100", "octets a second that message data has to come at").limit(&s.MinRate),
