@@ -11,8 +11,10 @@ import (
 )
 
 // A large Maildir takes the kernel longer to list than all else that a login does, so the last listing is kept in a file
-// beside new/ and cur/. It holds while neither directory has changed. It is never synced and may be removed at any time:
-// what is not whole, or about other directories, is not believed.
+// beside new/ and cur/. It holds while neither directory has changed: neither its time of modification nor that of its last
+// change, which tells of backups that were put back with the times they had. It is never synced and may be removed at any
+// time: what is not whole, or about other directories, is not believed. The file is replaced, never written to, so that copies
+// of a Maildir may share it.
 //
 // The file begins with a header of listHead octets, "mailx-list 1 NEW CUR COUNT OCTETS CRC" and blanks, where NEW and CUR
 // are the stamps of the directories and CRC is the CRC-32C of what follows: in OCTETS octets the paths of COUNT messages in
@@ -28,8 +30,8 @@ const (
 	largeList = 1000
 	// maxListFile is how many octets of a kept listing are read.
 	maxListFile = 256 << 20
-	// settled is how old a modification time must be before an unchanged one proves that the directory is unchanged: it
-	// may change twice within one tick of the file system's clock.
+	// settled is how old a change must be before the same times prove that there was no other: a directory may change
+	// twice within one tick of the file system's clock.
 	settled = 2 * time.Second
 )
 
@@ -39,7 +41,7 @@ func (d *Dir) settledStamp() string {
 	var words [2]string
 	for i, sub := range [...]string{"new", "cur"} {
 		fi, err := d.fsys.Lstat(d.join(sub))
-		if err != nil || now.Sub(fi.ModTime()) < settled {
+		if err != nil || now.Sub(fi.ModTime()) < settled || now.Sub(vfs.ChangeTime(fi)) < settled {
 			return ""
 		}
 		words[i] = vfs.Stamp(fi)
@@ -54,10 +56,15 @@ func (d *Dir) recall(stamp string) []Message {
 		return nil
 	}
 	defer f.Close()
-	return readList(f, stamp)
+	fi, err := f.Stat()
+	if err != nil {
+		return nil
+	}
+	return readList(f, fi.Size(), stamp)
 }
 
-func readList(r io.Reader, stamp string) []Message {
+// readList reads a listing from a file of so many octets.
+func readList(r io.Reader, size int64, stamp string) []Message {
 	var head [listHead]byte
 	if _, err := io.ReadFull(r, head[:]); err != nil {
 		return nil
@@ -66,7 +73,7 @@ func readList(r io.Reader, stamp string) []Message {
 	var count, octets int
 	var sum uint32
 	n, err := fmt.Sscanf(string(head[:]), "mailx-list 1 %s %s %d %d %08x", &newStamp, &curStamp, &count, &octets, &sum)
-	if n != 5 || err != nil || newStamp+" "+curStamp != stamp || octets < 0 || octets > maxListFile {
+	if n != 5 || err != nil || newStamp+" "+curStamp != stamp || octets < 0 || octets > maxListFile || int64(listHead+octets) != size {
 		return nil
 	}
 	var text strings.Builder
@@ -87,7 +94,7 @@ func splitList(text string, count int) []Message {
 	list := make([]Message, 0, count)
 	for text != "" {
 		file, rest, whole := strings.Cut(text, "\x00")
-		if !whole || len(file) <= len("new/") || file[:4] != "new/" && file[:4] != "cur/" || strings.Contains(file[4:], "/") {
+		if !whole || len(file) <= len("new/") || file[:4] != "new/" && file[:4] != "cur/" || file[4] == '.' || strings.Contains(file[4:], "/") {
 			return nil
 		}
 		list, text = append(list, newMessage(file)), rest

@@ -86,14 +86,14 @@ func TestListYoung(t *testing.T) {
 func TestReadListDamaged(t *testing.T) {
 	messages := []Message{newMessage("new/1.M1P1.h,S=1,W=2"), newMessage("cur/2.h:2,S")}
 	text := printList(messages, "a b")
-	if got := readList(bytes.NewReader(text), "a b"); !reflect.DeepEqual(got, messages) {
+	if got := readBytes(text, "a b"); !reflect.DeepEqual(got, messages) {
 		t.Fatalf("got %v, want %v", got, messages)
 	}
-	if got := readList(bytes.NewReader(text), "a c"); got != nil {
+	if got := readBytes(text, "a c"); got != nil {
 		t.Errorf("another stamp: got %v", got)
 	}
 	for n := range text {
-		if got := readList(bytes.NewReader(text[:n]), "a b"); got != nil {
+		if got := readBytes(text[:n], "a b"); got != nil {
 			t.Errorf("%d octets: got %v", n, got)
 		}
 		if n < listHead {
@@ -101,22 +101,26 @@ func TestReadListDamaged(t *testing.T) {
 		}
 		bad := bytes.Clone(text)
 		bad[n] ^= 1
-		if got := readList(bytes.NewReader(bad), "a b"); got != nil {
+		if got := readBytes(bad, "a b"); got != nil {
 			t.Errorf("octet %d changed: got %v", n, got)
 		}
 	}
 	for _, file := range []string{"", "new/", "tmp/x", "new/../x", "cur/a/b"} {
-		if got := readList(bytes.NewReader(printList([]Message{{File: file}}, "a b")), "a b"); got != nil {
+		if got := readBytes(printList([]Message{{File: file}}, "a b"), "a b"); got != nil {
 			t.Errorf("%q: got %v", file, got)
 		}
 	}
+}
+
+func readBytes(text []byte, stamp string) []Message {
+	return readList(bytes.NewReader(text), int64(len(text)), stamp)
 }
 
 func FuzzReadList(f *testing.F) {
 	f.Add(printList([]Message{newMessage("new/1.M1P1.h,S=1,W=2"), newMessage("cur/2.h:2,S")}, "a b"))
 	f.Add([]byte(strings.Repeat(" ", listHead)))
 	f.Fuzz(func(t *testing.T, text []byte) {
-		if m := readList(bytes.NewReader(text), "a b"); m != nil && !bytes.HasPrefix(printList(m, "a b")[listHead:], []byte(m[0].File)) {
+		if m := readBytes(text, "a b"); m != nil && !bytes.HasPrefix(printList(m, "a b")[listHead:], []byte(m[0].File)) {
 			t.Errorf("got %v", m)
 		}
 	})

@@ -339,6 +339,12 @@ func TestChtimes(t *testing.T) {
 		if !fi.ModTime().Equal(want) || !AccessTime(fi).Equal(want) {
 			t.Errorf("got %v and %v, want %v", fi.ModTime(), AccessTime(fi), want)
 		}
+		before := fi
+		put(t, fsys, dir+"/b", "")
+		must(t, fsys.Chtimes(dir+"/a", want))
+		if fi, err = fsys.Lstat(dir + "/a"); err != nil || ChangeTime(fi).Before(ChangeTime(before)) || !ChangeTime(before).After(want) {
+			t.Errorf("changed at %v, then at %v, %v", ChangeTime(before), ChangeTime(fi), err)
+		}
 	})
 }
 

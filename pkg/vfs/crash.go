@@ -349,7 +349,8 @@ func (n *node) restore(seen map[*node]bool) {
 		return
 	}
 	seen[n] = true
-	n.mtime, n.data = n.onDisk.mtime, slices.Clone(n.onDisk.data)
+	n.modified(n.onDisk.mtime)
+	n.data = slices.Clone(n.onDisk.data)
 	if n.entries == nil {
 		return
 	}

@@ -6,12 +6,13 @@ import (
 	"time"
 )
 
-// info is what both file systems know about a file. Sys gives nil; SameFile, AccessTime and Links say the rest.
+// info is what both file systems know about a file. Sys gives nil; SameFile, AccessTime, ChangeTime and Links say the rest.
 type info struct {
 	name         string
 	size         int64
 	mode         fs.FileMode
 	mtime, atime time.Time
+	ctime        time.Time
 	dev, ino     uint64
 	links        uint64
 }
@@ -31,14 +32,26 @@ func SameFile(a, b fs.FileInfo) bool {
 	return ok && ok2 && x.dev == y.dev && x.ino == y.ino
 }
 
-// Stamp gives a word that is another one when the name leads to another file, or when that was modified in between, as far as
-// the clock of the file system tells moments apart.
+// Stamp gives a word that is another one when the name leads to another file, or when that was changed in between, as far as
+// the clock of the file system tells moments apart. It counts as a change when somebody set the times of the file back.
 func Stamp(fi fs.FileInfo) string {
 	dev, ino := uint64(0), uint64(0)
 	if i, ok := fi.(*info); ok {
 		dev, ino = i.dev, i.ino
 	}
-	return strconv.FormatUint(dev, 16) + "." + strconv.FormatUint(ino, 16) + "." + strconv.FormatInt(fi.ModTime().UnixNano(), 16)
+	b := strconv.AppendUint(nil, dev, 16)
+	b = strconv.AppendUint(append(b, '.'), ino, 16)
+	b = strconv.AppendInt(append(b, '.'), fi.ModTime().UnixNano(), 16)
+	return string(strconv.AppendInt(append(b, '.'), ChangeTime(fi).UnixNano(), 16))
+}
+
+// ChangeTime gives the time when anything about a file was changed last. Unlike the modification time, no program can set it.
+// It is the modification time for a FileInfo that did not come from this package.
+func ChangeTime(fi fs.FileInfo) time.Time {
+	if i, ok := fi.(*info); ok {
+		return i.ctime
+	}
+	return fi.ModTime()
 }
 
 // AccessTime gives the time of the last read, as far as the file system keeps it; the modification time for a FileInfo

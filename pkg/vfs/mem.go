@@ -48,6 +48,7 @@ type node struct {
 	mode    fs.FileMode
 	links   uint64
 	mtime   time.Time
+	ctime   time.Time
 	data    []byte
 	entries map[string]*node // nil for a file
 	holder  *memFile         // of the lock
@@ -76,13 +77,16 @@ func (m *Mem) now() time.Time {
 
 func (m *Mem) newNode(mode fs.FileMode) *node {
 	m.lastIno++
-	n := &node{ino: m.lastIno, mode: mode, mtime: m.now()}
+	n := &node{ino: m.lastIno, mode: mode}
+	n.modified(m.now())
 	n.onDisk.mtime = n.mtime
 	if mode.IsDir() {
 		n.entries, n.onDisk.entries = map[string]*node{}, map[string]*node{}
 	}
 	return n
 }
+
+func (n *node) modified(now time.Time) { n.mtime, n.ctime = now, now }
 
 // elements takes a name apart, as path.Clean has it.
 func elements(name string) ([]string, error) {
@@ -191,7 +195,7 @@ func (m *Mem) change(p place, to *node) entryChange {
 	} else {
 		delete(p.dir.entries, p.base)
 	}
-	p.dir.mtime = m.now()
+	p.dir.modified(m.now())
 	return entryChange{p.dir, p.base, to}
 }
 
@@ -404,7 +408,7 @@ func (m *Mem) Lstat(name string) (fi fs.FileInfo, err error) {
 }
 
 func (n *node) info(name string) *info {
-	return &info{name: path.Base(name), size: int64(len(n.data)), mode: n.mode, mtime: n.mtime, atime: n.mtime,
+	return &info{name: path.Base(name), size: int64(len(n.data)), mode: n.mode, mtime: n.mtime, atime: n.mtime, ctime: n.ctime,
 		ino: n.ino, links: n.links}
 }
 
@@ -413,7 +417,7 @@ func (m *Mem) Chtimes(name string, mtime time.Time) error {
 	return m.do(Call{Op: "chtimes", Name: name}, func() error {
 		n, err := m.find(name)
 		if err == nil {
-			n.mtime = mtime
+			n.mtime, n.ctime = mtime, m.now()
 			m.push("chtimes "+name, timeChange{n, mtime})
 		}
 		return err
@@ -578,7 +582,7 @@ func (f *memFile) write(p []byte) {
 		f.n.data = w.on(f.n.data)
 		f.m.push(fmt.Sprintf("write %s %d+%d", f.name, f.off, len(p)), w)
 	}
-	f.n.mtime = f.m.now()
+	f.n.modified(f.m.now())
 	f.off += int64(len(p))
 }
 
@@ -600,7 +604,7 @@ func (f *memFile) Truncate(size int64) error {
 		}
 		t := sizeChange{f.n, size}
 		f.n.data = t.on(f.n.data)
-		f.n.mtime = f.m.now()
+		f.n.modified(f.m.now())
 		f.m.push(fmt.Sprintf("truncate %s %d", f.name, size), t)
 		return nil
 	})

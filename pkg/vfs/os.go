@@ -282,7 +282,7 @@ func appendNames(names []string, block []byte) []string {
 func newInfo(name string, st *unix.Stat_t) *info {
 	return &info{
 		name: path.Base(name), size: st.Size, mode: fileMode(st.Mode),
-		mtime: time.Unix(st.Mtim.Unix()), atime: time.Unix(st.Atim.Unix()),
+		mtime: time.Unix(st.Mtim.Unix()), atime: time.Unix(st.Atim.Unix()), ctime: time.Unix(st.Ctim.Unix()),
 		dev: uint64(st.Dev), ino: st.Ino, links: uint64(st.Nlink),
 	}
 }
