@@ -50,7 +50,7 @@ type madeName struct {
 // octets counts a message: as it is on disk, and as it is on the wire, where every LF without a CR gets one.
 type octets struct {
 	size, wire int64
-	cr         bool // the last octet was CR
+	cr, lf     bool // the last octet was CR, LF
 }
 
 func (o *octets) add(p []byte) {
@@ -66,8 +66,11 @@ func (o *octets) add(p []byte) {
 	}
 	o.size += int64(len(p))
 	o.wire += int64(len(p) + bare)
-	o.cr = p[len(p)-1] == '\r'
+	o.cr, o.lf = p[len(p)-1] == '\r', p[len(p)-1] == '\n'
 }
+
+// isOpen reports a last line without an end.
+func (o *octets) isOpen() bool { return o.size > 0 && !o.lf }
 
 // Deliver starts a delivery: a new file in tmp/. Errors are temporary; 4.3.1 says that the disk is full, or has less
 // than Reserve.
@@ -202,7 +205,10 @@ func (w *Delivery) Commit() error {
 	if w.err == nil {
 		w.err = w.room()
 	}
-	w.name += ",S=" + strconv.FormatInt(w.size, 10) + ",W=" + strconv.FormatInt(w.wire, 10)
+	w.name += ",S=" + strconv.FormatInt(w.size, 10)
+	if !w.isOpen() { // else IMAP, which gives the octets, and POP3, which ends the line, count differently
+		w.name += ",W=" + strconv.FormatInt(w.wire, 10)
+	}
 	if err := w.finishFile(); err != nil {
 		w.Abort()
 		return err

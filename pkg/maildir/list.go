@@ -189,7 +189,8 @@ func (d *Dir) OpenMessage(m Message) (f vfs.File, err error) {
 	return f, nil
 }
 
-// Sizes gives the octets of a message on disk and on the wire, from its name if that says, else by reading it.
+// Sizes gives the octets of a message on disk and on the wire, from its name if that says, else by reading it. A last line that
+// has no end gets one on the wire, as in all protocols that send lines.
 func (d *Dir) Sizes(m Message) (size, wire int64, err error) {
 	if m.Size >= 0 && m.Wire >= 0 {
 		return m.Size, m.Wire, nil
@@ -200,6 +201,9 @@ func (d *Dir) Sizes(m Message) (size, wire int64, err error) {
 	}
 	defer f.Close()
 	o, err := measure(f)
+	if o.isOpen() {
+		o.wire += int64(len("\r\n"))
+	}
 	return o.size, o.wire, vfs.Classify(err)
 }
 

@@ -93,8 +93,9 @@ func TestDeliver(t *testing.T) {
 		{"", 0},
 		{"\n", 2},
 		{"Subject: x\n\nbody\n", 20},
-		{"no end", 6},
-		{"a\r\nb\n\r\rc\n\r", 12},
+		{"no end", -1}, // which POP3 and IMAP count differently
+		{"a\r\nb\n\r\rc\n\r\n", 13},
+		{"a\r\nb\n\r", -1},
 		{strings.Repeat("x", 64<<10) + "\n", 64<<10 + 2},
 		{strings.Repeat("line\n", 50000), 300000},
 		{strings.Repeat("x", 64<<10-1) + "\r\n" + strings.Repeat("\r\n", 70000), 64<<10 + 1 + 140000},
@@ -578,6 +579,11 @@ func TestSizes(t *testing.T) {
 		for _, m := range list(t, d) {
 			if size, wire, err := d.Sizes(m); size != 150005 || wire != 180006 || err != nil {
 				t.Errorf("%s: got %d, %d, %v", m.File, size, wire, err)
+			}
+		}
+		for text, want := range map[string]int64{"": 0, "a": 3, "a\n": 3, "a\r": 4, "a\r\n": 3, "a\nb": 6} {
+			if _, wire, err := d.Sizes(deliver(t, d, text)); wire != want || err != nil {
+				t.Errorf("%q: got %d, %v, want %d", text, wire, err, want)
 			}
 		}
 	})

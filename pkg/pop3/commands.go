@@ -72,7 +72,7 @@ func (d *dialog) capa(context.Context, *wire.Args) error {
 	if mechs := d.mechanisms(); len(mechs) > 0 {
 		caps = append(caps, "SASL "+strings.Join(mechs, " "))
 	}
-	if d.srv.TLS != nil && d.c.TLS() == nil {
+	if d.srv.TLS != nil && d.c.TLS() == nil && !d.utf8 { // see stls
 		caps = append(caps, "STLS")
 	}
 	return d.sayLines("Capabilities follow", caps...)

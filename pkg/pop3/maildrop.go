@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"path"
 	"strings"
 	"sync"
@@ -84,6 +85,8 @@ func (m *maildrop) open(i int) (vfs.File, error) {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, errVanished
+	case isNoMessage(err):
+		return nil, errNotMessage
 	case err != nil:
 		return nil, vfs.Classify(err)
 	}
@@ -149,12 +152,12 @@ func (m *maildrop) findSizes(ctx context.Context) error {
 	return errors.Join(errs[:]...)
 }
 
-// total counts what is not deleted.
+// total counts what is not deleted. The sum stops at the largest number, for names can say anything.
 func (m *maildrop) total() (count int, octets int64) {
 	for i := range m.messages {
 		if !m.deleted[i] {
 			count++
-			octets += m.messages[i].Wire
+			octets += min(m.messages[i].Wire, math.MaxInt64-octets)
 		}
 	}
 	return count, octets

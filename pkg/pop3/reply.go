@@ -23,6 +23,7 @@ var (
 	errNoMessage   = mail.Permanentf(2, 0, "No such message")
 	errDeleted     = mail.Permanentf(2, 0, "Message is deleted")
 	errVanished    = mail.Permanentf(2, 0, "Message was removed by another program")
+	errNotMessage  = mail.Permanentf(2, 0, "Not a message")
 	errInUse       = mail.Temporaryf(2, 0, "Mailbox is in use by another session")
 	errNoUser      = mail.Permanentf(5, 1, "USER comes first")
 	errEncryption  = mail.Permanentf(7, 11, "Encryption required, use STLS first")

@@ -137,3 +137,8 @@ func TestTranscripts(t *testing.T) {
 		}
 	}
 }
+
+// mailboxAt gives everybody the same Maildir.
+func mailboxAt(path string) func(context.Context, auth.User) (string, error) {
+	return func(context.Context, auth.User) (string, error) { return path, nil }
+}
