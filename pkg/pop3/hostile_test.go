@@ -106,3 +106,23 @@ func TestPlantedLock(t *testing.T) {
 		}
 	}
 }
+
+// TestNamesLie: a message is sent whole, whatever its name says, and however large it is beside the blocks it is read in.
+func TestNamesLie(t *testing.T) {
+	for _, octets := range []int{0, 1, 2, smallBlock - 1, smallBlock, smallBlock + 1, largeBlock - 1, largeBlock, largeBlock + 1, 3*largeBlock + 7} {
+		text := strings.Repeat("x", max(octets-1, 0)) + "\n"
+		text = text[len(text)-octets:]
+		fsys := vfs.NewMem()
+		writeFile(t, fsys, "/users", userFile)
+		files, commands := map[string]string{}, []string{}
+		for i, says := range []int{octets, 0, 1, octets - 1, octets + 1, smallBlock, largeBlock, 1 << 40} {
+			files[fmt.Sprintf("cur/%d.a,S=%d,W=%d:2,", i, says, octets%5000)] = text
+			commands = append(commands, fmt.Sprintf("RETR %d", i+1))
+		}
+		fill(t, fsys, "/mail/alice", files)
+		said := talkIn(t, testServer(fsys), append(commands, "QUIT")...)
+		if n := strings.Count(said, " octets\r\n"+strings.ReplaceAll(text, "\n", "\r\n")+".\r\n"); n != len(files) {
+			t.Errorf("%d octets: %d of %d messages are whole", octets, n, len(files))
+		}
+	}
+}

@@ -28,7 +28,7 @@ func (d *dialog) retr(_ context.Context, a *wire.Args) error {
 	}
 	d.body = func(w *wire.DotWriter) error {
 		defer f.Close()
-		return copyText(w, f, d.blockFor(i))
+		return copyText(w, f, d.blockFor(i), d.drop.messages[i].Size)
 	}
 	if size := d.drop.size(i); size >= 0 {
 		d.text = strconv.FormatInt(size, 10) + " octets"
@@ -55,7 +55,7 @@ func (d *dialog) top(_ context.Context, a *wire.Args) error {
 	}
 	d.body = func(w *wire.DotWriter) error {
 		defer f.Close()
-		return copyText(&topWriter{w: w, left: lines}, f, d.blockFor(i))
+		return copyText(&topWriter{w: w, left: lines}, f, d.blockFor(i), d.drop.messages[i].Size)
 	}
 	return d.say("Top of message follows")
 }
@@ -75,9 +75,10 @@ func (d *dialog) blockFor(i int) []byte {
 	return d.block
 }
 
-// copyText sends a file until its end or until w has had enough, which it says with io.EOF.
-func copyText(w io.Writer, f vfs.File, block []byte) error {
-	for {
+// copyText sends a file until its end or until w has had enough, which it says with io.EOF. size is what the name says that the
+// file has, in octets: a read that fills no block and comes to just that has seen the end, and another one is saved.
+func copyText(w io.Writer, f vfs.File, block []byte, size int64) error {
+	for seen := int64(0); ; {
 		n, err := f.Read(block)
 		if n > 0 {
 			if _, werr := w.Write(block[:n]); werr == io.EOF {
@@ -91,6 +92,9 @@ func copyText(w io.Writer, f vfs.File, block []byte) error {
 		}
 		if err != nil {
 			return err
+		}
+		if seen += int64(n); seen == size && n < len(block) {
+			return nil
 		}
 	}
 }
