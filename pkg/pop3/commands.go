@@ -247,8 +247,9 @@ func (d *dialog) message(a *wire.Args) (int, error) {
 	return int(n - 1), nil
 }
 
-// number reads digits and the blanks behind them; what is larger than 2^64-1 is that.
+// number reads digits and the blanks around them; what is larger than 2^64-1 is that.
 func number(a *wire.Args) (uint64, error) {
+	a.SkipBlanks()
 	digits := a.While(func(b byte) bool { return b >= '0' && b <= '9' })
 	if digits == "" || !a.Empty() && !a.Octet(' ') {
 		return 0, errSyntax

@@ -94,6 +94,7 @@ ssl = yes
 ssl_cert = <` + w.certFile + `
 ssl_key = <` + w.keyFile + `
 disable_plaintext_auth = no
+auth_mechanisms = plain login
 passdb {
   driver = passwd-file
   args = ` + dir + `/passwd
