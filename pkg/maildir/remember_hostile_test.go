@@ -166,7 +166,7 @@ func TestListHostileFile(t *testing.T) {
 			got := list(t, d)
 			runtime.ReadMemStats(&after)
 			wantList(t, got, want)
-			if used := after.TotalAlloc - before.TotalAlloc; used > 4<<20 {
+			if used := after.TotalAlloc - before.TotalAlloc; used > 32<<20 {
 				t.Errorf("%d octets allocated", used)
 			}
 		})
