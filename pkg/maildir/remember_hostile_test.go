@@ -132,7 +132,7 @@ func TestListHostileFile(t *testing.T) {
 	kept := d.join(listName)
 	whole, err := os.ReadFile(kept)
 	must(t, err)
-	stamp := d.stamp()
+	stamp := d.settledStamp()
 	forged := func(files ...string) string {
 		var list []Message
 		for _, file := range files {

@@ -350,3 +350,39 @@ func TestListingOpensNothing(t *testing.T) {
 	said := talkIn(t, srv, "STAT", "LIST", "UIDL", "LIST 2", "DELE 1", "QUIT")
 	wantIn(t, said, "\r\n+OK 2 52\r\n+OK 2 messages (52 octets)\r\n1 36\r\n2 16\r\n.\r\n+OK Unique ids follow\r\n1 1700000001.M1P1.host\r\n2 1700000003.M3P1.host\r\n.\r\n+OK 2 16\r\n+OK")
 }
+
+// TestHandshake: who does not shake hands, or sends something else, is gone within a minute, and hears nothing in clear.
+func TestHandshake(t *testing.T) {
+	ca := mailtest.NewCA(t)
+	for _, isImplicit := range []bool{true, false} {
+		for _, said := range []string{"", "USER alice\r\nPASS open sesame\r\nQUIT\r\n", "\x16\x03\x01\x02\x00\x01", "GET / HTTP/1.1\r\n\r\n"} {
+			synctest.Test(t, func(t *testing.T) {
+				srv := testServer(testSpool(t))
+				srv.TLS, srv.Implicit = ca.ServerConfig("pop.example"), isImplicit
+				client, server := net.Pipe()
+				var heard []byte
+				var peer sync.WaitGroup
+				peer.Go(func() {
+					if !isImplicit {
+						r := bufio.NewReader(client)
+						ask(t, client, r, "", "+OK pop.example")
+						ask(t, client, r, "STLS", "+OK Begin TLS")
+					}
+					go io.WriteString(client, said)
+					heard, _ = io.ReadAll(client)
+				})
+				begin := time.Now()
+				if err := srv.ServeConn(t.Context(), server); err == nil {
+					t.Errorf("%q: ServeConn = nil", said)
+				}
+				peer.Wait()
+				if d := time.Since(begin); d > handshakeTime {
+					t.Errorf("%q: it was over after %v", said, d)
+				}
+				if strings.Contains(string(heard), "OK") || strings.Contains(string(heard), "ERR") {
+					t.Errorf("%q: heard %q", said, heard)
+				}
+			})
+		}
+	}
+}
