@@ -69,7 +69,7 @@ func (s *system) filtered(intake *delivery.Intake, outer func(smtp.Backend) smtp
 // command that has the last word.
 func (s *system) chain(intake *delivery.Intake) (*mailfilter.Chain, error) {
 	set := hooks(s.cfg, s.env.note)
-	c := &mailfilter.Chain{Store: textStore(s.cfg), Log: s.log, IsLocal: intake.Router.IsLocal, Quarantine: s.quarantine()}
+	c := &mailfilter.Chain{Store: textStore(s.cfg), Log: s.log, Stores: intake.Stores, Quarantine: s.quarantine()}
 	if set.Has(hook.Connect, hook.Mail, hook.Rcpt, hook.Filter) {
 		c.Filters = append(c.Filters, set.First())
 	}

@@ -24,6 +24,18 @@ func (tx *intakeTx) queuePart(r mail.Recipient, d *Decision) (rcpts []mail.Recip
 	return rcpts
 }
 
+// Stores reports whether a copy of a message for r goes into a mailbox at the moment of DATA. What is for the queue gets there
+// later, or never: aliases that lead elsewhere or change the sender, and messages that are held. When in doubt it is true.
+func (in *Intake) Stores(env *mail.Envelope, r mail.Recipient) bool {
+	d, err := in.Router.Route(r.Address)
+	if err != nil {
+		return in.Router.IsLocal(r.Domain)
+	}
+	tx := &intakeTx{in: in, env: env}
+	tx.queuePart(r, &d)
+	return slices.ContainsFunc(d.Targets, func(t Target) bool { return t.Kind == Mailbox })
+}
+
 // isElsewhere reports a target that is not served at the moment of DATA.
 func (t Target) isElsewhere() bool { return t.Kind != Mailbox && t.Kind != Discard }
 

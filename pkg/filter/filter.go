@@ -9,8 +9,8 @@
 //	connect  every filter's Connect                                      its error is the greeting
 //	MAIL     the Backend's Mail, then every session's Mail               its error is the reply
 //	RCPT     the Backend's Rcpt, then every session's Rcpt               its error is the reply
-//	data     every session's Message, each with what the one before made of it; then Deliver for what stays on this
-//	         host; then the Backend's Write and Commit
+//	data     every session's Message, each with what the one before made of it; then Deliver for what goes into
+//	         mailboxes; then the Backend's Write and Commit
 //
 // The Backend decides about a recipient first, because it knows who lives here, and a filter is expensive. What a filter takes
 // away afterwards, or adds, makes the Conn start the Backend's transaction anew with the envelope as it is then.
@@ -63,10 +63,12 @@ type Spooled interface {
 // Chain is the filters of a server, in the order in which they are asked. Its fields are not changed while it is used.
 type Chain struct {
 	Filters []Filter
-	// Deliver judges, and may change, what is for addresses of this host, after all filters. m has their recipients only.
-	// May be nil.
+	// Deliver judges, and may change, what the Backend stores in mailboxes, after all filters. m has the recipients of those
+	// only. May be nil.
 	Deliver func(ctx context.Context, m *Message) error
-	IsLocal func(domain string) bool // needed by Deliver
+	// Stores says whether the Backend stores what is for a recipient in a mailbox by itself; what it hands on, to others or
+	// to a queue, is judged where it arrives. Needed by Deliver.
+	Stores func(env *mail.Envelope, r mail.Recipient) bool
 	// Quarantine stores a message that a filter wants a person to look at; nil: it is refused for now.
 	Quarantine func(env *mail.Envelope) (Spooled, error)
 	Store      Store

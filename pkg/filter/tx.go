@@ -207,8 +207,8 @@ func (t *tx) quarantine(m *Message) error {
 	return nil
 }
 
-// deliver hands the message to the Backend: in one transaction, or in two where what stays here is another text than what
-// leaves, or has another fate.
+// deliver hands the message to the Backend: in one transaction, or in two where what goes into mailboxes is another text
+// than the rest, or has another fate.
 func (t *tx) deliver(m *Message, v *verdicts) {
 	home, err := t.askDeliver(m)
 	discarded := errors.Is(err, ErrDiscard)
@@ -231,7 +231,7 @@ func (t *tx) deliver(m *Message, v *verdicts) {
 	}
 }
 
-// askDeliver gives the part of m that stays on this host, as Deliver leaves it, and its verdict; nil if nothing stays.
+// askDeliver gives the part of m that goes into mailboxes, as Deliver leaves it, and its verdict; nil if there is none.
 func (t *tx) askDeliver(m *Message) (*Message, error) {
 	chain := t.conn.chain
 	if chain.Deliver == nil {
@@ -239,7 +239,7 @@ func (t *tx) askDeliver(m *Message) (*Message, error) {
 	}
 	var local []mail.Recipient
 	for _, r := range m.Env.Rcpts {
-		if chain.IsLocal(r.Domain) {
+		if chain.Stores(&m.Env, r) {
 			local = append(local, r)
 		}
 	}
