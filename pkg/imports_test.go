@@ -17,8 +17,9 @@ var allowed = map[string]string{
 	"vfs":      "mail",
 	"config":   "mail",
 	"maillog":  "mail",
+	"program":  "",
 	"dns":      "message mail",
-	"auth":     "vfs mail",
+	"auth":     "vfs mail program",
 	"maildir":  "vfs mail",
 	"message":  "mail",
 	"session":  "wire mail maillog",
@@ -27,17 +28,17 @@ var allowed = map[string]string{
 	"pop3":     "session wire auth mail maildir mailbox vfs",
 	"smtp":     "session wire auth mail message",
 	"filter":   "smtp mail maillog vfs",
-	"hook":     "filter smtp mail message",
+	"hook":     "filter smtp mail message program",
 	"milter":   "filter smtp mail message",
 	"queue":    "maildir message mail vfs maillog",
 	"fetch":    "pop3 maildir vfs message mail maillog",
 	"acme":     "vfs",
-	"delivery": "smtp maildir dns auth message mail maillog vfs",
+	"delivery": "smtp maildir dns auth message mail maillog vfs program",
 	"mailtest": "mail",
 }
 
 // plain rooms import the standard library and golang.org/x only, besides other rooms.
-var plain = []string{"mail", "wire", "vfs", "maillog", "dns", "maildir", "session", "queue", "mailbox"}
+var plain = []string{"mail", "wire", "vfs", "maillog", "dns", "maildir", "session", "queue", "mailbox", "program"}
 
 func TestArrowsPointDown(t *testing.T) {
 	entries, err := os.ReadDir(".")

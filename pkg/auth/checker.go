@@ -12,12 +12,13 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"mailx/pkg/program"
 )
 
 // Bounds of a Checker.
 const (
 	checkTime    = 10 * time.Second // of one question, the wait for other ones included
-	checkLinger  = time.Second      // what a descendant may keep standard error open after the command
 	maxChecks    = 8                // commands that run at a time; others wait
 	maxComplaint = 500              // octets of standard error that are kept for the log
 )
@@ -80,7 +81,7 @@ func (c *Checker) run(ctx context.Context, message string) (code int, err error)
 	case <-ctx.Done():
 		return 0, fmt.Errorf("too many are running: %w", ctx.Err())
 	}
-	complaint := &head{left: maxComplaint}
+	complaint := &program.Head{Max: maxComplaint}
 	cmd := c.prepare(ctx)
 	cmd.Stderr = complaint
 	err = startWith(ctx, cmd, message)
@@ -94,21 +95,15 @@ func (c *Checker) run(ctx context.Context, message string) (code int, err error)
 		return code, nil
 	case ctx.Err() != nil:
 		return 0, fmt.Errorf("killed: %w", ctx.Err())
-	case len(complaint.text) > 0:
-		return 0, fmt.Errorf("%w: %s", err, strings.TrimSpace(string(complaint.text)))
+	case len(complaint.Bytes()) > 0:
+		return 0, fmt.Errorf("%w: %s", err, strings.TrimSpace(string(complaint.Bytes())))
 	}
 	return code, nil
 }
 
 func (c *Checker) prepare(ctx context.Context) *exec.Cmd {
-	words := append(slices.Clone(c.command[1:]), trueProgram())
-	cmd := exec.CommandContext(ctx, c.command[0], words...)
-	cmd.Dir = "/"
-	cmd.Env = attemptOf(ctx).environment()
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
-	cmd.WaitDelay = checkLinger
-	return cmd
+	words := append(slices.Clone(c.command), trueProgram())
+	return program.Command(ctx, words, attemptOf(ctx).environment())
 }
 
 // trueProgram is what a command runs that runs another one upon success.
@@ -153,18 +148,4 @@ func startWith(ctx context.Context, cmd *exec.Cmd, message string) error {
 		return nil
 	}
 	return errors.Join(err, cmd.Cancel(), cmd.Wait())
-}
-
-// head keeps the first octets of what is written to it.
-type head struct {
-	text []byte
-	left int
-}
-
-// Write is part of io.Writer; it takes everything.
-func (h *head) Write(p []byte) (int, error) {
-	n := min(len(p), h.left)
-	h.text = append(h.text, p[:n]...)
-	h.left -= n
-	return len(p), nil
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/netip"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -63,6 +64,15 @@ func TestCheckerInput(t *testing.T) {
 		if err := yes.check(t.Context(), tt[0], tt[1]); statusOf(err) != "5.7.8" {
 			t.Errorf("%q: %v", tt, err)
 		}
+	}
+}
+
+// A command does not inherit that a server ignores SIGPIPE, which a shell could not undo.
+func TestCheckerHeedsSIGPIPE(t *testing.T) {
+	signal.Ignore(syscall.SIGPIPE)
+	defer signal.Reset(syscall.SIGPIPE)
+	if err := shell(`grep -q '^SigIgn:.*0000$' /proc/self/status`).check(t.Context(), "joe", "x"); err != nil {
+		t.Error(err)
 	}
 }
 

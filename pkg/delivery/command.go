@@ -16,6 +16,7 @@ import (
 
 	"mailx/pkg/mail"
 	"mailx/pkg/message"
+	"mailx/pkg/program"
 )
 
 // DefaultCommandTime is how long a command of an alias may take.
@@ -24,7 +25,6 @@ const DefaultCommandTime = 5 * time.Minute
 const (
 	maxCommandOutput = 4 << 10 // octets of it that are looked at
 	maxCommandText   = 300     // octets of it in the text of an error
-	commandGrace     = time.Second
 	commandPath      = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 )
 
@@ -76,33 +76,26 @@ func (c *Commands) run(ctx context.Context, job command, msg io.Reader) error {
 		return misconfigured(err)
 	}
 	cmd.Stdin = io.MultiReader(bytes.NewReader(c.head(job)), msg)
-	out := &headOf{}
+	out := &program.Head{Max: maxCommandOutput}
 	cmd.Stdout, cmd.Stderr = out, out
 	err = cmd.Run()
 	if errors.Is(err, exec.ErrWaitDelay) { // it has ended well, and left something in the background
 		err = nil
 	}
-	return verdict(job.argv[0], err, ctx.Err(), out.String())
+	return verdict(job.argv[0], err, ctx.Err(), shown(out.Bytes()))
 }
 
 func (c *Commands) prepare(ctx context.Context, job command) (*exec.Cmd, error) {
-	attr := &syscall.SysProcAttr{Setpgid: true}
-	if os.Geteuid() == 0 {
-		cred, err := c.credential(job)
-		if err != nil {
-			return nil, err
-		}
-		attr.Credential = cred
-	}
-	program, err := findProgram(job.argv[0])
+	path, err := findProgram(job.argv[0])
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.CommandContext(ctx, program, job.argv[1:]...)
+	cmd := program.Command(ctx, append([]string{path}, job.argv[1:]...), c.environ(job))
 	cmd.Args[0] = job.argv[0]
-	cmd.Dir, cmd.Env, cmd.SysProcAttr, cmd.WaitDelay = "/", c.environ(job), attr, commandGrace
-	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
-	return cmd, nil
+	if os.Geteuid() == 0 {
+		cmd.SysProcAttr.Credential, err = c.credential(job)
+	}
+	return cmd, err
 }
 
 // credential is who a command is run as by root.
@@ -169,19 +162,9 @@ func (c *Commands) environ(job command) []string {
 	return env
 }
 
-// headOf keeps the first octets that are written to it.
-type headOf struct{ b bytes.Buffer }
-
-func (h *headOf) Write(p []byte) (int, error) {
-	if room := maxCommandOutput - h.b.Len(); room > 0 {
-		h.b.Write(p[:min(room, len(p))])
-	}
-	return len(p), nil
-}
-
-// String is one line of bounded length, printable: lines are joined by blanks.
-func (h *headOf) String() string {
-	s := strings.ToValidUTF8(h.b.String(), "?")
+// shown is output as one line of bounded length, printable: lines are joined by blanks.
+func shown(output []byte) string {
+	s := strings.ToValidUTF8(string(output), "?")
 	s = strings.Map(func(r rune) rune {
 		if r < ' ' || r >= 0x7f {
 			return ' '
@@ -196,8 +179,8 @@ func (h *headOf) String() string {
 }
 
 // verdict makes an error of the end of a command.
-func verdict(program string, err, stopped error, output string) error {
-	name := filepath.Base(program)
+func verdict(argv0 string, err, stopped error, output string) error {
+	name := filepath.Base(argv0)
 	var exit *exec.ExitError
 	switch {
 	case err == nil:

@@ -3,8 +3,10 @@ package delivery
 import (
 	"context"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -136,5 +138,15 @@ func TestCommandAsRoot(t *testing.T) {
 	}
 	if _, err := os.Lstat(argv[1]); err == nil {
 		t.Error("it ran")
+	}
+}
+
+// A command does not inherit that a runner of the queue ignores SIGPIPE, which a shell could not undo.
+func TestCommandHeedsSIGPIPE(t *testing.T) {
+	signal.Ignore(syscall.SIGPIPE)
+	defer signal.Reset(syscall.SIGPIPE)
+	c, _ := asNobody(t)
+	if err := runLine(t, c, `sh -c 'grep -q "^SigIgn:.*0000$" /proc/self/status'`, text); err != nil {
+		t.Error(err)
 	}
 }

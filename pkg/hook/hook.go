@@ -13,15 +13,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"os/exec"
-	"os/signal"
 	"path/filepath"
 	"sync"
-	"syscall"
 	"time"
 
 	"mailx/pkg/mail"
+	"mailx/pkg/program"
 )
 
 // Event is when a command runs; it is in MAILX_EVENT.
@@ -45,8 +43,6 @@ const (
 )
 
 const (
-	// grace is how long the ends of a command's pipes may stay open after it is over.
-	grace = time.Second
 	// maxNotes is how much a command may write that is no message, in octets; then its pipe is closed.
 	maxNotes = 1 << 20
 	// keptNotes is how much of that is looked at.
@@ -103,11 +99,7 @@ func (s *Set) Run(ctx context.Context, e Event, f Facts, in io.Reader, out io.Wr
 
 // enter waits for its turn.
 func (s *Set) enter(ctx context.Context) bool {
-	s.once.Do(func() {
-		s.slots = make(chan struct{}, cmp.Or(s.Parallel, DefaultParallel))
-		// A server ignores SIGPIPE, and its children would inherit that for good. A handler they do not inherit.
-		signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
-	})
+	s.once.Do(func() { s.slots = make(chan struct{}, cmp.Or(s.Parallel, DefaultParallel)) })
 	select {
 	case s.slots <- struct{}{}:
 		return true
@@ -125,15 +117,11 @@ type run struct {
 }
 
 func newRun(ctx context.Context, argv, environ []string, in io.Reader, out io.Writer) *run {
-	r := &run{cmd: exec.CommandContext(ctx, argv[0], argv[1:]...), filter: out != nil}
-	r.cmd.Env, r.cmd.Dir = environ, "/"
+	r := &run{cmd: program.Command(ctx, argv, environ), filter: out != nil}
 	r.cmd.Stdin, r.cmd.Stdout, r.cmd.Stderr = in, out, &r.stderr
 	if out == nil {
 		r.cmd.Stdout = &r.stdout
 	}
-	r.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	r.cmd.Cancel = func() error { return killGroup(r.cmd.Process.Pid) }
-	r.cmd.WaitDelay = grace
 	return r
 }
 
@@ -147,7 +135,7 @@ func (r *run) do(ctx context.Context) (text string, err error) {
 		return "", err
 	}
 	err = r.cmd.Wait()
-	killGroup(r.cmd.Process.Pid)
+	program.Kill(r.cmd)
 	switch {
 	case err != nil && ctx.Err() != nil:
 		return "", errTimeout
@@ -166,14 +154,6 @@ func (r *run) do(ctx context.Context) (text string, err error) {
 var errLeftOpen = errors.New("something that it started still holds its standard output")
 
 var errTimeout = errors.New("took too long and was killed")
-
-func killGroup(pid int) error {
-	err := syscall.Kill(-pid, syscall.SIGKILL)
-	if err == syscall.ESRCH {
-		return os.ErrProcessDone
-	}
-	return err
-}
 
 // notes keeps the beginning of what is written, and lets go of a writer that does not end.
 type notes struct {
