@@ -25,7 +25,7 @@ const (
 	maxInHand    = 50_000 // messages that a runner keeps in mind; it comes back for the others
 	sortAtOnce   = 64     // messages whose destination is looked up between two looks at what else there is to do
 	sweepEvery   = time.Hour
-	lookShare    = 20 // reading the directories takes at most this part of the time
+	lookShare    = 20 // reading the directories takes at most this part of the time, and so does going through soon
 )
 
 // Runner keeps a queue going: it tries each message when it is due, and new ones at once. Where a [Queue.Flush] makes one
@@ -104,7 +104,8 @@ type running struct {
 	stats   Stats
 
 	nextLook, nextSweep time.Time
-	isCrowded           bool // the last look left messages out
+	noLook, noTick      time.Time // until then there is none, for the last one took so long
+	isCrowded           bool      // the last look left messages out
 }
 
 // wait sleeps until there is something to do, and does it.
@@ -130,7 +131,7 @@ func (r *running) pause() time.Duration {
 	}
 	pause := time.Until(r.nextLook)
 	if len(r.soon) > 0 {
-		pause = min(pause, r.soonest.Sub(r.q.opt.Now()))
+		pause = min(pause, max(r.soonest.Sub(r.q.opt.Now()), time.Until(r.noTick)))
 	}
 	return max(pause, 0)
 }
@@ -145,6 +146,7 @@ func (r *running) tick() {
 	if len(r.soon) == 0 || r.soonest.After(now) {
 		return
 	}
+	defer func(began time.Time) { r.noTick = restAfter(began) }(time.Now())
 	all := r.soon
 	r.soon = map[string]candidate{}
 	for base, c := range all {
@@ -171,18 +173,25 @@ func (r *running) look() {
 		r.consider(s)
 	}
 	slices.SortFunc(r.backlog, func(a, b candidate) int { return a.at.Compare(b.at) })
-	r.nextLook = began.Add(max(r.poll, lookShare*time.Since(began)))
+	r.noLook = restAfter(began)
+	r.nextLook = began.Add(r.poll)
+	if r.nextLook.Before(r.noLook) {
+		r.nextLook = r.noLook
+	}
 	if began.After(r.nextSweep) {
 		r.nextSweep = began.Add(sweepEvery)
 		r.report("sweep", r.q.Sweep())
 	}
 }
 
+// restAfter is when work that began then has taken no more than its share of the time.
+func restAfter(began time.Time) time.Time { return began.Add(lookShare * time.Since(began)) }
+
 // hear looks at an entry that changed.
 func (r *running) hear(name string) {
 	dir, name, ok := strings.Cut(name, "/")
 	if !ok {
-		r.look()
+		r.lookIn(0)
 		return
 	}
 	for _, p := range spool() {
@@ -330,9 +339,13 @@ func (r *running) settle(o outcome) {
 	}
 }
 
-// lookIn brings the next look forward.
+// lookIn brings the next look forward, as far as the last one lets it.
 func (r *running) lookIn(wait time.Duration) {
-	if at := time.Now().Add(wait); at.Before(r.nextLook) {
+	at := time.Now().Add(wait)
+	if at.Before(r.noLook) {
+		at = r.noLook
+	}
+	if at.Before(r.nextLook) {
 		r.nextLook = at
 	}
 }
@@ -349,6 +362,7 @@ func (s *Stats) sum(o *Stats) {
 	s.Done += o.Done
 	s.Taken += o.Taken
 	s.Damaged += o.Damaged
+	s.Waiting += o.Waiting
 	s.Notices += o.Notices
 	s.Delivered += o.Delivered
 	s.Deferred += o.Deferred

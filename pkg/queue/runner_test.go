@@ -346,3 +346,58 @@ func TestRunnerReports(t *testing.T) {
 		}
 	})
 }
+
+// slowDisk takes a second to read a directory.
+type slowDisk struct {
+	vfs.FS
+	reads int
+}
+
+func (d *slowDisk) ReadDirNames(name string) ([]string, error) {
+	d.reads++
+	time.Sleep(time.Second)
+	return d.FS.ReadDirNames(name)
+}
+
+// A long queue is not read over and over because there is more news than anybody can follow.
+func TestRunnerRestsBetweenLooks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		disk := &slowDisk{FS: b.q.fs}
+		b.q.fs = disk
+		stop := b.run(Runner{Changed: b.changed})
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		before := disk.reads
+		b.mail("a@y.example")
+		for range 600 {
+			b.changed <- ""
+			time.Sleep(time.Second)
+		}
+		synctest.Wait()
+		if looks := (disk.reads - before) / len(spool()); looks < 10 || looks > 16 {
+			t.Errorf("%d looks of 2 s each in 10 minutes, want one in 40 s", looks)
+		}
+		b.want("missed, and found by a look", "a@y.example")
+		stop()
+	})
+}
+
+// What its sender wants held for longer than any schedule has its time looked at, and is counted.
+func TestRunnerCountsWhatWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		e, err := b.q.Enqueue(&mail.Envelope{Sender: addr("s@x.example"), Rcpts: rcpts("a@y.example"), HoldUntil: b.now().Add(1000 * time.Hour)})
+		if err == nil {
+			err = e.Commit()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		stop := b.run(Runner{})
+		b.want("before its time", "")
+		if stats := stop(); stats.Waiting != 1 {
+			t.Errorf("%d waiting, want 1", stats.Waiting)
+		}
+	})
+}
