@@ -292,22 +292,16 @@ func (tx *intakeTx) CommitEach() []error {
 		if tx.queued != nil {
 			away = tx.queued.Commit()
 		}
-		switch {
-		case local == nil && away == nil:
+		if local == nil && away == nil {
 			tx.commitNotice()
-		case local == nil:
-			tx.commitNoticeOf(func(t *taker) bool { return !t.away && tx.isUnbroken(t) })
+		} else {
+			tx.commitNoticeOf(func(t *taker) bool { return tx.fate(t, local, away) == nil })
 		}
 	}
 	taken := false
-	for i, t := range tx.takers {
-		for _, path := range t.boxes {
-			errs[i] = cmp.Or(errs[i], tx.broken[path], local)
-		}
-		if t.away && errs[i] == nil {
-			errs[i] = away
-		}
-		if errs[i] == nil {
+	for i := range tx.takers {
+		t := &tx.takers[i]
+		if errs[i] = tx.fate(t, local, away); errs[i] == nil {
 			taken = true
 			continue
 		}
@@ -318,6 +312,17 @@ func (tx *intakeTx) CommitEach() []error {
 		tx.log(&maillog.Event{Kind: maillog.Accepted, Size: tx.size})
 	}
 	return errs
+}
+
+// fate is the verdict for a recipient after what became of the mailboxes and of the queue's part.
+func (tx *intakeTx) fate(t *taker, local, away error) (err error) {
+	for _, path := range t.boxes {
+		err = cmp.Or(err, tx.broken[path], local)
+	}
+	if t.away && err == nil {
+		err = away
+	}
+	return err
 }
 
 // isUnbroken reports a recipient all of whose mailboxes could be opened.

@@ -294,3 +294,38 @@ func TestIntakeHolds(t *testing.T) {
 		t.Errorf("without a queue: %v", err)
 	}
 }
+
+// At LMTP each recipient has a fate of its own, and so has what the sender is told of it.
+func TestIntakeTellsOfWhoSucceeded(t *testing.T) {
+	for name, c := range map[string]struct {
+		spoil func(tx *intakeTx)
+		want  []string
+	}{
+		"nothing wrong": {func(*intakeTx) {}, []string{"delivered alice@here.example", "expanded partly@here.example"}},
+		"no mailboxes":  {func(tx *intakeTx) { tx.local.Abort() }, []string{"expanded partly@here.example"}},
+		"no queue":      {func(tx *intakeTx) { tx.queued = &spooled{s: &spool{fault: syscall.EIO}, env: tx.env} }, []string{"delivered alice@here.example"}},
+		"neither": {func(tx *intakeTx) {
+			tx.local.Abort()
+			tx.queued = &spooled{s: &spool{fault: syscall.EIO}, env: tx.env}
+		}, nil},
+	} {
+		in, s, _ := testIntake(t)
+		tx, err := in.Mail(context.Background(), &smtp.Peer{User: "alice", LMTP: true}, &mail.Envelope{ID: "X1", Sender: address(t, "s@far.example")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, to := range []string{"alice@here.example", "partly@here.example"} {
+			if err := tx.Rcpt(context.Background(), mail.Recipient{Address: address(t, to), Notify: mail.NotifySuccess}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := tx.Write([]byte("Subject: x\n\nhello\n")); err != nil {
+			t.Fatal(err)
+		}
+		c.spoil(tx.(*intakeTx))
+		tx.(smtp.EachTx).CommitEach()
+		if got := outcomes(s.queued); !slices.Equal(got, c.want) {
+			t.Errorf("%s: notices say %q, want %q", name, got, c.want)
+		}
+	}
+}
