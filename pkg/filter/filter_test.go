@@ -235,6 +235,8 @@ func TestTransactions(t *testing.T) {
 			fail: map[string]error{"rcpt archive": refused}, rcpts: "bob", replies: "2 2 4"},
 		{name: "sender changed", filters: []*script{{holds: true, message: func(m *Message) error { m.Env.Sender = address("z"); return nil }}},
 			rcpts: "bob", kept: []string{"z > bob: " + letter}, replies: "2 2 2"},
+		{name: "sender changed to one that is not taken", filters: []*script{{holds: true, message: func(m *Message) error { m.Env.Sender = address("z"); return nil }}},
+			fail: map[string]error{"mail z": refused}, rcpts: "bob", replies: "2 2 4"},
 		{name: "no quarantine", filters: []*script{{holds: true, message: func(m *Message) error { m.Quarantine = "odd"; return nil }}}, rcpts: "bob", replies: "2 2 4"},
 		{name: "store can't be written", filters: []*script{{holds: true}}, fail: map[string]error{"write": later}, rcpts: "bob", replies: "2 2 4",
 			calls: "mail a|rcpt bob|abort|refuse 4.7.1"},

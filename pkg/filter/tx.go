@@ -91,6 +91,9 @@ func (t *tx) reopen(env *mail.Envelope) (smtp.Tx, error) {
 	part.Rcpts = nil
 	inner, err := t.conn.inner.Mail(t.ctx, &t.peer, &part)
 	if err != nil {
+		if env.Sender != t.env.Sender {
+			err = mail.Temporaryf(3, 5, "A filter changed the sender to one that is not taken here: %w", err)
+		}
 		return nil, err
 	}
 	for _, r := range env.Rcpts {
