@@ -31,7 +31,7 @@ var allowed = map[string]string{
 	"hook":     "filter smtp mail message program",
 	"milter":   "filter smtp mail message",
 	"queue":    "maildir message mail vfs maillog",
-	"fetch":    "pop3 maildir vfs message mail maillog",
+	"fetch":    "pop3 imap auth maildir vfs message mail maillog",
 	"acme":     "vfs",
 	"delivery": "smtp maildir dns auth message mail maillog vfs program",
 	"mailtest": "mail",

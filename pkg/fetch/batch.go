@@ -16,6 +16,7 @@ type written struct {
 	item     Item
 	delivery *maildir.Delivery
 	octets   int64
+	print    string
 	err      error // of Commit
 }
 
@@ -24,7 +25,8 @@ func (r *run) fetch(ctx context.Context, items []Item) error {
 	if len(items) == 0 {
 		return nil
 	}
-	f := &fetcher{run: r, all: len(items)}
+	f := &fetcher{run: r, ctx: ctx, all: len(items)}
+	_, f.prints = r.source.(Renumberer)
 	f.startCommitter()
 	err := r.source.Retrieve(items, func(it Item, text io.Reader, err error) error {
 		if ctx.Err() != nil {
@@ -45,8 +47,11 @@ func (r *run) fetch(ctx context.Context, items []Item) error {
 // runs, the rest is the reader's.
 type fetcher struct {
 	*run
+	ctx    context.Context
 	all    int
 	seen   int
+	prints bool // of the messages are wanted
+	puts   int  // temporary failures of the Target in a row
 	batch  []*written
 	octets int64
 
@@ -62,7 +67,11 @@ func (f *fetcher) receive(it Item, text io.Reader, err error) error {
 	if f.Progress != nil {
 		defer f.Progress(f.seen, f.all)
 	}
-	if err == nil {
+	switch {
+	case err != nil:
+	case f.Target != nil:
+		err = f.take(it, text)
+	default:
 		err = f.write(it, text)
 	}
 	var about *messageError
@@ -97,14 +106,34 @@ func (f *fetcher) write(it Item, text io.Reader) error {
 	if err != nil {
 		return err
 	}
-	n, err := copyMessage(w, text, mostOf(it))
+	f.mark(w, it)
+	head := new(headerPrint)
+	to := io.Writer(w)
+	if f.prints {
+		to = io.MultiWriter(w, head)
+	}
+	n, err := copyMessage(to, text, mostOf(it))
 	if err != nil {
 		w.Abort()
 		return err
 	}
-	f.batch = append(f.batch, &written{item: it, delivery: w, octets: n})
+	m := &written{item: it, delivery: w, octets: n}
+	if f.prints {
+		m.print = head.of(it)
+	}
+	f.batch = append(f.batch, m)
 	f.octets += n
 	return nil
+}
+
+// mark gives a message the time and the flags that it has on the server.
+func (f *fetcher) mark(w *maildir.Delivery, it Item) {
+	if !it.Date.IsZero() {
+		w.SetTime(it.Date)
+	}
+	if f.KeepFlags && it.Flags != "" {
+		w.Keep(it.Flags)
+	}
 }
 
 // mostOf is what a server may send for a message, in octets: it may have been wrong about the size, but not that wrong.
@@ -210,6 +239,7 @@ func (f *fetcher) commit(batch []*written) {
 	}
 	for _, m := range batch {
 		f.state.begin(m.item.ID, m.delivery.Name())
+		f.state.print(m.item.ID, m.print)
 	}
 	if err := f.state.sync(); err != nil {
 		abort(batch)

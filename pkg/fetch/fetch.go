@@ -30,6 +30,22 @@
 // The last line about an ID counts. A line that is torn or zeroed does not match its CRC and is no line. When most lines are
 // out of date the file is written anew. An account with a listing that is suddenly empty forgets nothing.
 // <account>.lock is for the lock that keeps overlapping runs apart.
+//
+// # When all ids change
+//
+// An IMAP server may give every message of a mailbox another id at once (a new UIDVALIDITY, RFC 9051 §2.3.1.1). So that
+// not all of them come twice, the log has one more line for a message from such a server:
+//
+//	print PRINT ID   the size on the server and a hash of the whole header
+//
+// A message with a new id, and the print of one whose id has gone with the old UIDVALIDITY, has been fetched; each print
+// counts as often as it is remembered. It is not recognised by less (size and date alone are shared by different messages
+// of one import): a message that is taken for another would never be fetched, and might be deleted.
+//
+// # Other places than a Maildir
+//
+// A [Target] gets one message after the other, and each "done" is synced before the next. Whether the target had taken a
+// message when the program was killed nobody can know, so it gets that one again: at most one duplicate for each kill.
 package fetch
 
 import (
@@ -55,16 +71,18 @@ const (
 
 // Item is one message on a server.
 type Item struct {
-	Number int    // what the Source calls it
-	ID     string // what it is called for ever: printable, one line
-	Size   int64  // octets on the wire; -1 if the server doesn't say
+	Number int       // what the Source calls it
+	ID     string    // what it is called for ever: printable, one line
+	Size   int64     // octets on the wire; -1 if the server doesn't say
+	Date   time.Time // when it came to that server; zero if it doesn't say
+	Flags  string    // as in a Maildir, sorted
 }
 
 // Source is one session with another server's mailbox. It is used by one goroutine at a time, but for Close.
 type Source interface {
 	// List calls each for every message. An error of each ends it.
 	List(each func(Item) error) error
-	// Retrieve calls each for every item in that order, with the text in local form or with the reason why there is none.
+	// Retrieve calls each once for every item, in an order that suits the server, with the text in local form or with the reason why there is none.
 	// Such a reason, and a *mail.Error of text, is about that message alone. An error of each ends it.
 	Retrieve(items []Item, each func(it Item, text io.Reader, err error) error) error
 	// Delete deletes, at Quit at the latest, and calls each with the outcome. An error of each ends it.
@@ -75,19 +93,41 @@ type Source interface {
 	Close() error
 }
 
+// Dater is a Source that does not list dates, but can ask for them.
+type Dater interface {
+	// Dates calls each for every item; a date that can't be known is zero. An error of each ends it.
+	Dates(items []Item, each func(it Item, date time.Time) error) error
+}
+
+// Renumberer is a Source whose ids have the form "EPOCH.REST", and change all at once with the epoch.
+type Renumberer interface {
+	// Headers calls each for every item that is there, with its header in local form. An error of each ends it.
+	Headers(items []Item, each func(it Item, header io.Reader) error) error
+}
+
+// Target is a place for mail that is no Maildir.
+type Target interface {
+	// Take delivers one message, in local form. After nil the target answers for it. A permanent error is about this
+	// message; a temporary one may be about the target.
+	Take(ctx context.Context, it Item, text io.Reader) error
+}
+
 // Account is one mailbox elsewhere and where its mail goes.
 type Account struct {
 	Name string // in messages, and of the state files: letters, digits, and any of "@._+-", not a dot first
 	// Open starts a session with the server.
 	Open func(ctx context.Context) (Source, error)
 
-	Dir   *maildir.Dir // where mail goes; let it be on vfs.Grouped
-	FS    vfs.FS       // of State
-	State string       // directory of the state files; made when needed
+	Dir    *maildir.Dir // where mail goes; let it be on vfs.Grouped
+	Target Target       // where it goes instead, if not nil
+	FS     vfs.FS       // of State
+	State  string       // directory of the state files; made when needed
 
 	Delete      bool          // on the server, once a message is durable here
 	DeleteAfter time.Duration // as Delete, but so long after a message was fetched; 0: never
 	MaxSize     int64         // larger messages stay on the server; 0: no limit
+	MaxAge      time.Duration // older messages stay on the server; 0: no limit
+	KeepFlags   bool          // messages with flags go into cur/ with them
 	Parallel    int           // messages committed at a time; 0: DefaultParallel. 1 does everything in a fixed order
 
 	Now func() time.Time // time.Now if nil
@@ -102,7 +142,8 @@ type Result struct {
 	Fetched int   // and durable now
 	Octets  int64 // of these, on disk
 	TooBig  int   // left there because of MaxSize
-	Failed  int   // that the server would not give; they are tried again next time
+	TooOld  int   // left there because of MaxAge
+	Failed  int   // that the server would not give or the target not take; they are tried again next time
 	Deleted int   // on the server
 }
 
@@ -122,7 +163,7 @@ func (a *Account) Run(ctx context.Context) (Result, error) {
 		return r.result, err
 	}
 	defer r.state.close()
-	if err := r.state.settle(a.Dir); err != nil {
+	if err := a.settle(r.state); err != nil {
 		return r.result, err
 	}
 	err = r.session(ctx)
@@ -130,6 +171,15 @@ func (a *Account) Run(ctx context.Context) (Result, error) {
 		err = serr
 	}
 	return r.result, err
+}
+
+// settle: a Target can't tell what it has, so what was begun for a Maildir before is asked for again.
+func (a *Account) settle(s *state) error {
+	if a.Target != nil {
+		s.dropBegun()
+		return nil
+	}
+	return s.settle(a.Dir)
 }
 
 func (a *Account) checkName() error {
@@ -231,10 +281,46 @@ func (r *run) list() (wanted, known []Item, err error) {
 		return nil, nil, err
 	}
 	r.result.Listed = len(listed)
-	if len(listed) > 0 {
-		r.state.forgetOthers(listed)
+	if len(listed) == 0 {
+		return nil, nil, nil
 	}
-	return wanted, known, nil
+	wanted, again, err := r.recognise(wanted, listed)
+	if err != nil {
+		return nil, nil, err
+	}
+	r.state.forgetOthers(listed)
+	wanted, err = r.young(wanted)
+	return wanted, append(known, again...), err
+}
+
+// young leaves out what is older than MaxAge.
+func (r *run) young(items []Item) ([]Item, error) {
+	if r.MaxAge == 0 {
+		return items, nil
+	}
+	oldest := r.now().Add(-r.MaxAge)
+	var kept, undated []Item
+	sort := func(it Item, date time.Time) error {
+		if !date.IsZero() && date.Before(oldest) {
+			r.result.TooOld++
+		} else {
+			kept = append(kept, it)
+		}
+		return nil
+	}
+	dater, canAsk := r.source.(Dater)
+	for _, it := range items {
+		if canAsk && it.Date.IsZero() {
+			undated = append(undated, it)
+		} else {
+			sort(it, it.Date)
+		}
+	}
+	if len(undated) == 0 {
+		return kept, nil
+	}
+	err := dater.Dates(undated, sort)
+	return kept, err
 }
 
 // distinct tells messages with one unique-id apart by counting them: RFC 1939 §7 lets identical copies have the same one.

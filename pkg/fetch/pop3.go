@@ -1,44 +1,24 @@
 package fetch
 
 import (
+	"bufio"
 	"cmp"
 	"context"
-	"crypto/tls"
 	"errors"
 	"io"
-	"net"
 	"slices"
-
-	"github.com/emersion/go-sasl"
+	"strings"
+	"time"
 
 	"mailx/pkg/mail"
+	"mailx/pkg/message"
 	"mailx/pkg/pop3"
-)
-
-// Security is when TLS starts.
-type Security uint8
-
-// The values of Security.
-const (
-	TLSFirst Security = iota // from the first octet, port 995 (RFC 8314 §3.2)
-	STLS                     // after STLS, port 110; a server without it is refused
-	Clear                    // never
 )
 
 // POP3 is how to reach a POP3 mailbox; Open is for Account.Open.
 type POP3 struct {
-	Address  string      // host:port
-	Security Security    // a password goes in clear only where Clear says so
-	TLS      *tls.Config // nil: the host's name and the system's authorities
-
-	User     string
-	Password func(ctx context.Context) (string, error)
-	// Mechanism picks a SASL mechanism by the names that the server offers; nil: USER and PASS, or PLAIN.
-	Mechanism func(offered []string) (sasl.Client, error)
-
+	Server
 	Options pop3.ClientOptions
-	// Dial connects; net.Dialer if nil.
-	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
 // errNoUIDL is a server from which nothing can be fetched once only.
@@ -46,56 +26,24 @@ var errNoUIDL = mail.Permanentf(5, 1, "The POP3 server has no UIDL, so new messa
 
 // Open connects and logs in.
 func (p *POP3) Open(ctx context.Context) (Source, error) {
-	dial := p.Dial
-	if dial == nil {
-		dial = new(net.Dialer).DialContext
-	}
-	raw, err := dial(ctx, "tcp", p.Address)
+	nc, err := p.connect(ctx)
 	if err != nil {
 		return nil, err
 	}
-	stop := context.AfterFunc(ctx, func() { raw.Close() })
+	stop := context.AfterFunc(ctx, func() { nc.Close() })
 	defer stop()
-	nc, err := p.secure(ctx, raw)
-	if err != nil {
-		return nil, err
-	}
 	c, err := pop3.NewClient(nc, p.Options)
 	if err != nil {
 		return nil, err
 	}
-	if err := p.login(ctx, c); err != nil {
+	if err := p.begin(ctx, c); err != nil {
 		c.Close()
 		return nil, err
 	}
 	return &popSource{c: c}, nil
 }
 
-// secure starts TLS if it comes first.
-func (p *POP3) secure(ctx context.Context, nc net.Conn) (net.Conn, error) {
-	if p.Security != TLSFirst {
-		return nc, nil
-	}
-	t := tls.Client(nc, p.config())
-	if err := t.HandshakeContext(ctx); err != nil {
-		nc.Close()
-		return nil, err
-	}
-	return t, nil
-}
-
-func (p *POP3) config() *tls.Config {
-	cfg := new(tls.Config)
-	if p.TLS != nil {
-		cfg = p.TLS.Clone()
-	}
-	if cfg.ServerName == "" {
-		cfg.ServerName, _, _ = net.SplitHostPort(p.Address)
-	}
-	return cfg
-}
-
-func (p *POP3) login(ctx context.Context, c *pop3.Client) error {
+func (p *POP3) begin(ctx context.Context, c *pop3.Client) error {
 	if p.Security == STLS {
 		if err := c.StartTLS(ctx, p.config()); err != nil {
 			return err
@@ -105,26 +53,12 @@ func (p *POP3) login(ctx context.Context, c *pop3.Client) error {
 	if err != nil {
 		return err
 	}
-	if err := p.authenticate(ctx, c, caps); err != nil {
+	err = p.logIn(ctx, login{offered: caps["SASL"], state: c.TLS(), command: "USER", plain: c.Login, mechanism: c.Authenticate})
+	if err != nil {
 		return err
 	}
 	_, err = c.Capa() // some servers say what they can do only now
 	return err
-}
-
-func (p *POP3) authenticate(ctx context.Context, c *pop3.Client, caps pop3.Caps) error {
-	if p.Mechanism != nil {
-		mechanism, err := p.Mechanism(caps["SASL"])
-		if err != nil {
-			return err
-		}
-		return c.Authenticate(mechanism)
-	}
-	password, err := p.Password(ctx)
-	if err != nil {
-		return err
-	}
-	return c.Login(p.User, password)
 }
 
 // popSource is a session of POP3.
@@ -179,6 +113,36 @@ func (s *popSource) Retrieve(items []Item, each func(it Item, text io.Reader, er
 		i++
 		return each(it, text, err)
 	})
+}
+
+// Dates are those of the topmost Received field, else of Date.
+func (s *popSource) Dates(items []Item, each func(it Item, date time.Time) error) error {
+	i := 0
+	return s.c.Top(numbersOf(items), func(_ int, header io.Reader, err error) error {
+		it := items[i]
+		i++
+		if err != nil {
+			return each(it, time.Time{}) // a server without TOP, or a message that is gone: Retrieve will tell
+		}
+		return each(it, dateOf(header))
+	})
+}
+
+// dateOf is zero if the header has no date that can be read.
+func dateOf(header io.Reader) time.Time {
+	h, err := message.ReadHeader(bufio.NewReader(header), message.Limits{})
+	if err != nil {
+		return time.Time{}
+	}
+	if trace := h.Get("Received"); trace != "" {
+		if i := strings.LastIndexByte(trace, ';'); i >= 0 {
+			if t, err := message.ParseDate(strings.TrimSpace(trace[i+1:])); err == nil {
+				return t
+			}
+		}
+	}
+	t, _ := message.ParseDate(h.Get("Date"))
+	return t
 }
 
 func (s *popSource) Delete(items []Item, each func(it Item, err error) error) error {

@@ -73,7 +73,7 @@ func TestThousands(t *testing.T) {
 	mailtest.CheckLeaks(t)
 	m := newSpool(t)
 	fillSource(t, m, 2000)
-	p := &POP3{Address: popServer(t, m, nil), Security: Clear, User: "bench", Password: password}
+	p := &POP3{Server: Server{Address: popServer(t, m, nil), Security: Clear, User: "bench", Password: password}}
 	a := account(m, nil)
 	a.Open, a.Parallel, a.Delete = p.Open, 0, true
 	if r := mustRun(t, a); r.Fetched != 2000 || r.Deleted != 2000 {
@@ -108,12 +108,12 @@ func TestSecurity(t *testing.T) {
 	}{
 		{"TLS first", withTLS(true), TLSFirst, true},
 		{"STLS", withTLS(false), STLS, true},
-		{"clear where TLS is wanted", withTLS(false), Clear, false},
+		{"clear where a password wants TLS: SCRAM", withTLS(false), Clear, true},
 		{"STLS stripped", nil, STLS, false},
 	}
 	for _, test := range tests {
 		m := m.Clone()
-		p := &POP3{Address: popServer(t, m, test.change), Security: test.security, User: "bench", Password: password, TLS: ca.ClientConfig("")}
+		p := &POP3{Server: Server{Address: popServer(t, m, test.change), Security: test.security, User: "bench", Password: password, TLS: ca.ClientConfig("")}}
 		a := account(m, nil)
 		a.Open = p.Open
 		if r, err := a.Run(t.Context()); (err == nil && r.Fetched == 1) != test.ok {
@@ -125,7 +125,7 @@ func TestSecurity(t *testing.T) {
 func TestWrongPassword(t *testing.T) {
 	m := newSpool(t)
 	fillSource(t, m, 1)
-	p := &POP3{Address: popServer(t, m, nil), Security: Clear, User: "bench"}
+	p := &POP3{Server: Server{Address: popServer(t, m, nil), Security: Clear, User: "bench"}}
 	p.Password = func(context.Context) (string, error) { return "wrong", nil }
 	a := account(m, nil)
 	a.Open = p.Open
@@ -143,7 +143,7 @@ func TestOddListings(t *testing.T) {
 		s := mailtest.ScriptServer(t, mailtest.Reply("+OK"), mailtest.Exchange("CAPA", "-ERR"),
 			mailtest.Exchange("USER", "+OK"), mailtest.Exchange("PASS", "+OK"), mailtest.Exchange("CAPA", "-ERR"),
 			mailtest.Exchange("UIDL", uidl...), mailtest.Exchange("QUIT", "+OK"))
-		p := &POP3{Address: s.Addr, Security: Clear, User: "bench", Password: password}
+		p := &POP3{Server: Server{Address: s.Addr, Security: Clear, User: "bench", Password: password}}
 		a := account(newSpool(t), nil)
 		a.Open = p.Open
 		if _, err := a.Run(t.Context()); err == nil || !strings.Contains(err.Error(), want) {
@@ -170,7 +170,7 @@ func BenchmarkFetch(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
-	p := &POP3{Address: popServer(b, source, nil), Security: Clear, User: "bench", Password: password}
+	p := &POP3{Server: Server{Address: popServer(b, source, nil), Security: Clear, User: "bench", Password: password}}
 	for b.Loop() {
 		root := b.TempDir()
 		to, err := maildir.Create(fsys, root+"/mail")

@@ -35,8 +35,9 @@ type state struct {
 
 // record is the last line about a message.
 type record struct {
-	name string // not empty: begun under that name in the Maildir
-	done int64  // Unix seconds
+	name  string // not empty: begun under that name in the Maildir
+	done  int64  // Unix seconds
+	print string // see printOf; empty: unknown
 }
 
 func (a *Account) openState() (*state, error) {
@@ -90,7 +91,12 @@ func (s *state) take(line string) {
 		s.ids[id] = record{name: first}
 	case "done":
 		if at, err := strconv.ParseInt(first, 10, 64); err == nil {
-			s.ids[id] = record{done: at}
+			s.ids[id] = record{done: at, print: s.ids[id].print}
+		}
+	case "print":
+		if r, ok := s.ids[id]; ok {
+			r.print = first
+			s.ids[id] = r
 		}
 	case "gone":
 		delete(s.ids, rest)
@@ -112,11 +118,31 @@ func (s *state) begin(id, name string) {
 }
 
 func (s *state) done(id string, at time.Time) {
-	s.ids[id] = record{done: at.Unix()}
+	s.ids[id] = record{done: at.Unix(), print: s.ids[id].print}
 	s.add(doneLine(id, at.Unix()))
 }
 
 func doneLine(id string, at int64) string { return "done " + strconv.FormatInt(at, 10) + " " + id }
+
+// print is for a message that has been begun or is done.
+func (s *state) print(id, print string) {
+	r, ok := s.ids[id]
+	if !ok || print == "" || r.print == print {
+		return
+	}
+	r.print = print
+	s.ids[id] = r
+	s.add("print " + print + " " + id)
+}
+
+// dropBegun takes back whatever was begun.
+func (s *state) dropBegun() {
+	for id, r := range s.ids {
+		if r.name != "" {
+			s.drop(id)
+		}
+	}
+}
 
 // drop takes a begun message back: it is not in the Maildir.
 func (s *state) drop(id string) {
@@ -202,7 +228,7 @@ func (s *state) sync() error {
 
 // finish writes what is left, or the whole file anew if most of it is out of date.
 func (s *state) finish() error {
-	if s.err != nil || s.lines+s.added <= 2*len(s.ids)+slack {
+	if s.err != nil || s.lines+s.added <= 3*len(s.ids)+slack {
 		return s.sync()
 	}
 	var all bytes.Buffer
@@ -211,6 +237,9 @@ func (s *state) finish() error {
 			writeLine(&all, doneLine(id, r.done))
 		} else {
 			writeLine(&all, "begin "+r.name+" "+id)
+		}
+		if r.print != "" {
+			writeLine(&all, "print "+r.print+" "+id)
 		}
 	}
 	err := vfs.WriteFile(s.fsys, s.name, rand.Text(), all.Bytes())

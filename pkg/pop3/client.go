@@ -326,7 +326,19 @@ func parseSize(s string) (int64, error) {
 // order: with its text in local form, or with the *ReplyError that says why there is none. The text ends with io.EOF; it is
 // over when each returns, read or not. An error of each is returned once the answers under way have been read.
 func (c *Client) Retrieve(numbers []int, each func(number int, text io.Reader, err error) error) error {
-	return c.pipeline("RETR", numbers, func(n int, err error) error {
+	return c.texts(request{verb: "RETR"}, numbers, each)
+}
+
+// Top is Retrieve for the headers alone (TOP n 0), with the empty line behind them.
+func (c *Client) Top(numbers []int, each func(number int, header io.Reader, err error) error) error {
+	return c.texts(request{"TOP", " 0"}, numbers, each)
+}
+
+// request is a command about a message, less the number.
+type request struct{ verb, tail string }
+
+func (c *Client) texts(ask request, numbers []int, each func(number int, text io.Reader, err error) error) error {
+	return c.pipeline(ask, numbers, func(n int, err error) error {
 		if err != nil {
 			return each(n, nil, err)
 		}
@@ -348,12 +360,12 @@ func (c *Client) Retrieve(numbers []int, each func(number int, text io.Reader, e
 
 // Delete marks messages, and calls each with what the server said to every one: nil or a *ReplyError. They go at Quit.
 func (c *Client) Delete(numbers []int, each func(number int, err error) error) error {
-	return c.pipeline("DELE", numbers, each, func() error { return nil })
+	return c.pipeline(request{verb: "DELE"}, numbers, each, func() error { return nil })
 }
 
 // pipeline sends a command for every number and keeps up to a window of them under way. each is to read what follows
 // "+OK"; once it has failed, skip does.
-func (c *Client) pipeline(verb string, numbers []int, each func(int, error) error, skip func() error) error {
+func (c *Client) pipeline(ask request, numbers []int, each func(int, error) error, skip func() error) error {
 	window := 1
 	if c.caps.Has("PIPELINING") {
 		window = c.opt.Window
@@ -365,13 +377,13 @@ func (c *Client) pipeline(verb string, numbers []int, each func(int, error) erro
 		}
 		if failed == nil && sent-got <= window/2 {
 			for ; sent < len(numbers) && sent-got < window; sent++ {
-				c.c.WriteLine(verb + " " + strconv.Itoa(numbers[sent]))
+				c.c.WriteLine(ask.verb + " " + strconv.Itoa(numbers[sent]) + ask.tail)
 			}
 			if err := c.broken(c.c.Flush()); err != nil {
 				return err
 			}
 		}
-		_, err := c.reply(verb)
+		_, err := c.reply(ask.verb)
 		switch {
 		case c.err != nil:
 			return c.err
