@@ -2,22 +2,20 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"maps"
-	"os"
-	"path"
-	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
+	"sync"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
 	"mailx/pkg/config"
 	"mailx/pkg/fetch"
-	"mailx/pkg/maildir"
-	"mailx/pkg/pop3"
+	"mailx/pkg/mail"
 )
 
 func newFetch(e *env) *cli.Command {
@@ -28,12 +26,25 @@ func newFetch(e *env) *cli.Command {
 		Description: "Fetches what is new from the accounts of the configuration, all of them or those that are named, or\n" +
 			"from --url. It may be stopped at any instant; what is deleted on the server is safe here.",
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "url", Usage: "fetch from the mailbox at `URL`: pop3://user@host, pop3s://user@host"},
-			&cli.StringFlag{Name: "into", Usage: "store into the Maildir `DIR` instead of the account's place"},
+			&cli.StringFlag{Name: "url", Usage: "fetch from the mailbox at `URL`: pop3s://user@host, imaps://user@host/FOLDER"},
+			&cli.StringSliceFlag{Name: "folder", Usage: "fetch the folder `NAME` of an IMAP account; may be repeated"},
+			&cli.BoolFlag{Name: "all-folders", Usage: "fetch all folders of an IMAP account"},
 			&cli.BoolFlag{Name: "delete", Usage: "delete on the server what is stored here"},
+			&cli.StringFlag{Name: "delete-after", Usage: "delete on the server what was fetched so many `DAYS` ago"},
 			&cli.StringFlag{Name: "max-size", Usage: "leave messages over `SIZE` on the server"},
+			&cli.StringFlag{Name: "max-age", Usage: "leave messages older than so many `DAYS` on the server"},
+			&cli.BoolFlag{Name: "flags", Usage: "keep the flags of an IMAP account, such as read"},
+			&cli.StringFlag{Name: "into", Usage: "store into the Maildir `DIR` instead of the account's place"},
+			&cli.StringFlag{Name: "exec", Usage: "give each message to `COMMAND` on its standard input"},
+			&cli.StringFlag{Name: "lmtp", Usage: "give the mail to the LMTP server at `SOCKET` or HOST:PORT"},
+			&cli.StringFlag{Name: "smtp", Usage: "give the mail to the SMTP server at `URL`"},
+			&cli.StringSliceFlag{Name: "recipient", Usage: "deliver by --lmtp or --smtp to `ADDRESS`; may be repeated"},
+			&cli.IntFlag{Name: "parallel", Value: 4, Usage: "fetch from `N` accounts at a time"},
+			&cli.BoolFlag{Name: "idle", Usage: "stay, and fetch what comes"},
+			&cli.StringFlag{Name: "poll", Usage: "with --idle, ask servers that can't tell every `TIME`"},
 			&cli.BoolFlag{Name: "insecure", Usage: "send the password in clear to hosts other than this one"},
 			&cli.IntFlag{Name: "password-fd", Value: -1, Usage: "read the password from descriptor `N`", DefaultText: "ask, on a terminal"},
+			&cli.StringFlag{Name: "token-command", Usage: "log in with the OAuth token that `COMMAND` prints"},
 			&cli.BoolFlag{Name: "trace", Usage: "show the dialog on standard error, secrets masked"},
 			jsonFlag(),
 		},
@@ -48,6 +59,9 @@ type fetchJob struct {
 }
 
 func (e *env) fetch(c *cli.Context) error {
+	if n := c.Int("parallel"); n < 1 {
+		return usagef("--parallel wants a number of at least 1, not %d", n)
+	}
 	sys, err := e.system()
 	if err != nil {
 		return err
@@ -59,23 +73,99 @@ func (e *env) fetch(c *cli.Context) error {
 	}
 	ctx, stop := e.untilSignal(c.Context)
 	defer stop()
-	p := e.newPrinter([]column{{name: "account"}, {name: "listed", right: true}, {name: "fetched", right: true},
+	f := &fetching{e: e, c: c, sys: sys, progress: e.newFetchProgress(c.Bool("idle"))}
+	defer f.close()
+	defer f.progress.start()()
+	f.printer = e.newPrinter([]column{{name: "account"}, {name: "listed", right: true}, {name: "fetched", right: true},
 		{name: "octets", right: true}, {name: "too_big", right: true}, {name: "deleted", right: true}}, c.Bool("json"))
-	var all []error
-	for _, job := range jobs {
-		result, err := e.fetchOne(ctx, c, sys, job)
-		if err != nil {
-			all = append(all, fmt.Errorf("%s: %w", job.name, err))
-		}
-		if err == nil && (c.Bool("json") || e.stdoutIsTerminal()) {
-			p.row(job.name, result.Listed, result.Fetched, result.Octets, result.TooBig, result.Deleted)
-		}
-	}
-	return errors.Join(append(all, p.flush())...)
+	err = f.all(ctx, jobs)
+	f.progress.clear()
+	return errors.Join(err, f.printer.flush())
 }
 
-// fetchJobs are the accounts that were asked for.
+// all runs the jobs, some at a time; with --idle all of them, for ever. An account that fails stops no other, and the worst
+// failure gives the exit code.
+func (f *fetching) all(ctx context.Context, jobs []fetchJob) error {
+	most := f.c.Int("parallel")
+	if f.c.Bool("idle") {
+		most = len(jobs)
+	}
+	places := make(chan struct{}, most)
+	results, failures := make([]fetch.Result, len(jobs)), make([]error, len(jobs))
+	var wg sync.WaitGroup
+	for i, job := range jobs {
+		places <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-places }()
+			results[i], failures[i] = f.one(ctx, job)
+		})
+	}
+	wg.Wait()
+	worst := exOK
+	var texts []error
+	for i, err := range failures {
+		if err != nil {
+			texts = append(texts, fmt.Errorf("%s: %w", jobs[i].name, err))
+			worst = max(worst, exitCode(err))
+		} else if !f.c.Bool("idle") {
+			f.print(jobs[i].name, results[i])
+		}
+	}
+	if len(texts) == 0 {
+		return nil
+	}
+	return exitWith(worst, errors.Join(texts...))
+}
+
+// one is one account, once or for ever.
+func (f *fetching) one(ctx context.Context, job fetchJob) (fetch.Result, error) {
+	w, err := f.newWork(job)
+	if err != nil {
+		return fetch.Result{}, err
+	}
+	if f.c.Bool("idle") {
+		return fetch.Result{}, fetch.Stay(ctx, w.stay, func(err error, pause time.Duration) {
+			f.progress.clear()
+			f.e.note("%s: %v; again in %v", job.name, err, pause)
+		})
+	}
+	result, err := w.once(ctx)
+	if err == nil && result.Failed > 0 {
+		err = mail.Temporaryf(2, 0, "%d of the messages were not fetched; they stay on the server", result.Failed)
+	}
+	return result, err
+}
+
+// print prints what one run did, where somebody wants to know.
+func (f *fetching) print(name string, r fetch.Result) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.c.Bool("json") || f.e.stdoutIsTerminal() {
+		f.progress.clear()
+		f.printer.row(name, r.Listed, r.Fetched, r.Octets, r.TooBig, r.Deleted)
+	}
+}
+
+// fetchJobs are the accounts that were asked for, with what the command line says of all of them.
 func fetchJobs(c *cli.Context, cfg *config.Config) ([]fetchJob, error) {
+	jobs, err := namedJobs(c, cfg)
+	if err != nil {
+		return nil, err
+	}
+	for i, job := range jobs {
+		account := *job.account
+		if err := overrule(c, &account); err != nil {
+			return nil, err
+		}
+		if text := account.Problem(); text != "" {
+			return nil, usagef("%s: %s", job.name, text)
+		}
+		jobs[i].account = &account
+	}
+	return jobs, nil
+}
+
+func namedJobs(c *cli.Context, cfg *config.Config) ([]fetchJob, error) {
 	names := c.Args().Slice()
 	if text := c.String("url"); text != "" {
 		if len(names) > 0 {
@@ -88,7 +178,9 @@ func fetchJobs(c *cli.Context, cfg *config.Config) ([]fetchJob, error) {
 		if url.User == "" {
 			return nil, usagef("--url %s: whose mailbox? Write %s://user@host", text, url.Scheme)
 		}
-		return []fetchJob{{nameOf(url), &config.Account{URL: url}}}, nil
+		account := config.NewAccount()
+		account.URL = url
+		return []fetchJob{{nameOf(url), account}}, nil
 	}
 	if len(names) == 0 {
 		names = slices.Sorted(maps.Keys(cfg.Accounts))
@@ -102,6 +194,9 @@ func fetchJobs(c *cli.Context, cfg *config.Config) ([]fetchJob, error) {
 		if account == nil {
 			return nil, exitWith(exConfig, fmt.Errorf("no account %q in the configuration, which has %d: %s", name, len(cfg.Accounts),
 				strings.Join(slices.Sorted(maps.Keys(cfg.Accounts)), ", ")))
+		}
+		if slices.ContainsFunc(jobs, func(j fetchJob) bool { return j.name == name }) {
+			continue
 		}
 		jobs = append(jobs, fetchJob{name, account})
 	}
@@ -119,111 +214,63 @@ func nameOf(u config.Server) string {
 	return fmt.Sprintf("%s_%d", clean, u.Port)
 }
 
-func (e *env) fetchOne(ctx context.Context, c *cli.Context, sys *system, job fetchJob) (fetch.Result, error) {
-	dir, err := sys.fetchInto(c.String("into"), job.account)
-	if err != nil {
-		return fetch.Result{}, err
+// overrule puts the options of the command line over the keys of an account.
+func overrule(c *cli.Context, a *config.Account) (err error) {
+	a.Delete = a.Delete || c.Bool("delete")
+	a.AllFolders = a.AllFolders || c.Bool("all-folders")
+	a.KeepFlags = a.KeepFlags || c.Bool("flags")
+	if list := c.StringSlice("folder"); len(list) > 0 {
+		a.Folders, a.AllFolders = list, c.Bool("all-folders")
 	}
-	source, err := e.popSource(c, sys, job.account)
-	if err != nil {
-		return fetch.Result{}, err
-	}
-	run := &fetch.Account{
-		Name: job.name, Open: source.Open, Dir: dir, FS: sys.fs, State: path.Join(sys.cfg.Spool, "state/fetch"),
-		Delete: job.account.Delete || c.Bool("delete"), Log: sys.log.Slog(), Now: e.now,
+	if list := c.StringSlice("recipient"); len(list) > 0 {
+		a.Recipients = list
 	}
 	if text := c.String("max-size"); text != "" {
-		if run.MaxSize, err = config.ParseSize(text); err != nil {
-			return fetch.Result{}, usagef("--max-size: %v", err)
+		if a.MaxSize, err = config.ParseSize(text); err != nil {
+			return usagef("--max-size: %v", err)
 		}
 	}
-	result, err := run.Run(ctx)
-	return result, quotaWaits(err)
-}
-
-// fetchInto is where the mail of an account goes: a path, a user of this host, or the one who runs fetch.
-func (s *system) fetchInto(dir string, a *config.Account) (*maildir.Dir, error) {
-	into := dir
-	if into == "" {
-		into = a.Into
-	}
-	switch {
-	case into == "" && os.Getenv("HOME") != "":
-		into = filepath.Join(os.Getenv("HOME"), "Maildir")
-	case into == "":
-		return nil, usagef("where to? No HOME; use --into")
-	case !strings.Contains(into, "/"):
-		if known, err := s.users().Exists(into); err != nil {
-			return nil, err
-		} else if known {
-			into = path.Join(s.cfg.MailRoot, into)
+	if text := c.String("poll"); text != "" {
+		if a.Poll, err = config.ParseDuration(text); err != nil {
+			return usagef("--poll: %v", err)
 		}
 	}
-	return s.mailbox(into)
-}
-
-func (e *env) popSource(c *cli.Context, sys *system, a *config.Account) (*fetch.POP3, error) {
-	url := a.URL
-	if !strings.HasPrefix(url.Scheme, "pop3") {
-		return nil, exitWith(exUnavailable, fmt.Errorf("%s: only pop3 and pop3s can be fetched from", url))
-	}
-	roots, err := sys.clientTLS()
-	if err != nil {
-		return nil, err
-	}
-	source := &fetch.POP3{
-		Address:  fmt.Sprintf("%s:%d", bracket(url.Host), url.Port),
-		Security: fetch.STLS,
-		TLS:      namedTLS(roots, url.Host),
-		User:     url.User,
-		Password: e.passwordFor(c, a),
-		Options:  pop3.ClientOptions{Trace: e.tracer(c.Bool("trace"), false)},
-	}
-	switch {
-	case url.ImplicitTLS():
-		source.Security = fetch.TLSFirst
-	case isLoopback(url.Host) || c.Bool("insecure"):
-		source.Security = fetch.Clear
-	}
-	return source, nil
-}
-
-func namedTLS(roots *tls.Config, host string) *tls.Config {
-	if roots == nil {
-		return nil
-	}
-	named := roots.Clone()
-	named.ServerName = host
-	return named
-}
-
-func bracket(host string) string {
-	if strings.Contains(host, ":") {
-		return "[" + host + "]"
-	}
-	return host
-}
-
-func isLoopback(host string) bool {
-	return host == "localhost" || strings.HasPrefix(host, "127.") || host == "::1"
-}
-
-// passwordFor reads the password of an account when the server asks for it.
-func (e *env) passwordFor(c *cli.Context, a *config.Account) func(context.Context) (string, error) {
-	return func(ctx context.Context) (string, error) {
-		switch fd := c.Int("password-fd"); {
-		case fd >= 0:
-			f := os.NewFile(uintptr(fd), "password")
-			if f == nil {
-				return "", usagef("--password-fd wants a descriptor, not %d", fd)
+	for name, to := range map[string]*time.Duration{"delete-after": &a.DeleteAfter, "max-age": &a.MaxAge} {
+		if text := c.String(name); text != "" {
+			if *to, err = parseDays(text); err != nil {
+				return usagef("--%s: %v", name, err)
 			}
-			defer f.Close()
-			return config.ReadSecret(f)
-		case a.Password.IsSet():
-			return a.Password.Read(ctx, os.Getenv)
-		case e.mayPrompt():
-			return e.ask("Password of " + a.URL.User + " at " + a.URL.Host)
 		}
-		return "", exitWith(exConfig, errors.New("no password: use --password-fd, or give the account a password_command or password_file"))
 	}
+	if a.Poll <= 0 {
+		return usagef("--poll wants more than no time")
+	}
+	if text := c.String("token-command"); text != "" {
+		a.TokenCommand, a.Password = strings.Fields(text), config.Secret{}
+	}
+	return overrulePlace(c, a)
+}
+
+// overrulePlace: whatever the command line names takes the place of what the configuration does.
+func overrulePlace(c *cli.Context, a *config.Account) (err error) {
+	if c.IsSet("into") || c.IsSet("exec") || c.IsSet("lmtp") || c.IsSet("smtp") {
+		a.Into, a.Exec, a.LMTP, a.SMTP = c.String("into"), strings.Fields(c.String("exec")), c.String("lmtp"), config.Server{}
+		if c.IsSet("into") || c.IsSet("exec") {
+			a.Recipients = c.StringSlice("recipient")
+		}
+		if text := c.String("smtp"); text != "" {
+			if a.SMTP, err = config.ParseSmarthost(text); err != nil {
+				return usagef("--smtp: %v", err)
+			}
+		}
+	}
+	return nil
+}
+
+// parseDays takes a number of days, or a duration with its unit.
+func parseDays(text string) (time.Duration, error) {
+	if days, err := strconv.ParseUint(text, 10, 16); err == nil {
+		return time.Duration(days) * 24 * time.Hour, nil
+	}
+	return config.ParseDuration(text)
 }

@@ -111,10 +111,54 @@ type Queue struct {
 
 // Account is one remote mailbox for fetch.
 type Account struct {
-	URL      Server // pop3 or pop3s
-	Password Secret
-	Delete   bool   // remove messages from the server after they are durable here; else they stay
-	Into     string // local user or Maildir path; "" for the user who runs fetch
+	URL          Server // pop3, pop3s, imap or imaps
+	Password     Secret
+	TokenCommand []string // argv; the first line that it prints is an OAuth token, instead of a password
+	Mechanism    string   // of SASL, the only one that may be used; "" for the strongest
+
+	Delete      bool          // remove messages from the server after they are durable here; else they stay
+	DeleteAfter time.Duration // as Delete, but so long after a message was fetched; 0 for never
+	MaxSize     int64         // larger messages stay on the server, in octets; 0 for no limit
+	MaxAge      time.Duration // older messages stay on the server; 0 for no limit
+	Folders     []string      // of an IMAP account; none for INBOX
+	AllFolders  bool
+	KeepFlags   bool          // \Seen and the like come with the messages
+	Poll        time.Duration // how often --idle looks where nobody tells it
+
+	// At most one of these says where mail goes.
+	Into string   // local user or Maildir path; "" for the user who runs fetch
+	Exec []string // argv of a command that takes each message on standard input
+	LMTP string   // path of a socket, or host:port
+	SMTP Server
+
+	Recipients []string // for LMTP and SMTP
+}
+
+// NewAccount is an account with the defaults of its keys.
+func NewAccount() *Account { return &Account{Poll: 5 * time.Minute} }
+
+// Problem says which of the values do not go together; "" for none.
+func (a *Account) Problem() string {
+	places := 0
+	for _, set := range []bool{a.Into != "", len(a.Exec) > 0, a.LMTP != "", !a.SMTP.IsZero()} {
+		if set {
+			places++
+		}
+	}
+	wire := a.LMTP != "" || !a.SMTP.IsZero()
+	switch {
+	case places > 1:
+		return "one of into, exec, lmtp and smtp is enough"
+	case wire && len(a.Recipients) == 0:
+		return "lmtp and smtp need recipients"
+	case !wire && len(a.Recipients) > 0:
+		return "recipients go with lmtp or smtp"
+	case !a.URL.IsIMAP() && (a.AllFolders || len(a.Folders) > 0):
+		return "POP3 has no folders"
+	case len(a.TokenCommand) > 0 && a.Password.IsSet():
+		return "a password or a token_command, not both"
+	}
+	return ""
 }
 
 // Log says what is logged and how.

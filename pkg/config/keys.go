@@ -164,10 +164,23 @@ func (s *Secret) keys(prefix, whose string) []Key {
 
 func (a *Account) keys(prefix string) []Key {
 	keys := []Key{
-		newKey(prefix+"url", "", "the mailbox, pop3s://user@host").server(&a.URL, accountSchemes),
+		newKey(prefix+"url", "", "the mailbox, pop3s://user@host or imaps://user@host/FOLDER").server(&a.URL, accountSchemes),
 		newKey(prefix+"delete", "false", "remove messages from the server when they are stored here").
 			yesNo(&a.Delete),
+		newKey(prefix+"delete_after", "0s", "remove messages from the server so long after they were fetched").span(&a.DeleteAfter),
+		newKey(prefix+"max_size", "0", "leave larger messages on the server").size(&a.MaxSize),
+		newKey(prefix+"max_age", "0s", "leave older messages on the server").span(&a.MaxAge),
+		newKey(prefix+"folders", "", "folders of an IMAP account; INBOX if there are none").list(&a.Folders, anyText),
+		newKey(prefix+"all_folders", "false", "all folders of an IMAP account").yesNo(&a.AllFolders),
+		newKey(prefix+"flags", "false", "keep the flags of an IMAP account, such as read").yesNo(&a.KeepFlags),
+		newKey(prefix+"poll", "5m", "how often --idle asks a server that can't tell").span(&a.Poll),
 		newKey(prefix+"into", "", "local user or Maildir that gets the mail").text(&a.Into, nil),
+		newKey(prefix+"exec", "", "command that gets each message on its standard input").argv(&a.Exec),
+		newKey(prefix+"lmtp", "", "path of a socket, or host:port, of an LMTP server that gets the mail").text(&a.LMTP, nil),
+		newKey(prefix+"smtp", "", "URL of an SMTP server that gets the mail").server(&a.SMTP, smarthostSchemes),
+		newKey(prefix+"recipients", "", "addresses to which lmtp and smtp deliver").list(&a.Recipients, checkAddress),
+		newKey(prefix+"token_command", "", "command that prints an OAuth token for the account").argv(&a.TokenCommand),
+		newKey(prefix+"mechanism", "", "the only SASL mechanism that may be used").text(&a.Mechanism, nil),
 	}
 	return append(keys, a.Password.keys(prefix, "of the account")...)
 }

@@ -115,7 +115,7 @@ func cutLast(s string, sep byte) (before, after string, ok bool) {
 func (l *loader) account(name string) []Key {
 	a := l.cfg.Accounts[name]
 	if a == nil {
-		a = &Account{}
+		a = NewAccount()
 		l.cfg.Accounts[name] = a
 	}
 	return a.keys("account." + name + ".")
@@ -247,6 +247,9 @@ func (l *loader) check() {
 			l.failAt("account."+name+".url", "", "an account needs a url such as pop3s://user@host")
 		}
 		l.checkSecret("account."+name+".", a.Password)
+		if text := a.Problem(); text != "" {
+			l.failAt("account."+name+".url", a.URL.String(), text)
+		}
 	}
 }
 

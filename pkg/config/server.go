@@ -10,11 +10,12 @@ import (
 
 // Server is the URL of another server. The zero value is none.
 type Server struct {
-	Scheme string // smtp, smtps, submission, lmtp; pop3, pop3s
+	Scheme string // smtp, smtps, submission, lmtp; pop3, pop3s, imap, imaps
 	User   string // "" for no AUTH
 	Host   string // name or IP address without brackets; "" with Path
 	Port   uint16
 	Path   string // unix socket (lmtp:///run/lmtp.sock)
+	Folder string // imap and imaps; "" for INBOX
 }
 
 type scheme struct {
@@ -35,13 +36,18 @@ var smarthostSchemes = []scheme{
 var accountSchemes = []scheme{
 	{name: "pop3", port: 110},
 	{name: "pop3s", port: 995, implicitTLS: true},
+	{name: "imap", port: 143},
+	{name: "imaps", port: 993, implicitTLS: true},
 }
 
 // ParseSmarthost reads smtp://, smtps://, submission://, submissions:// or lmtp://[user@]host[:port], or
 // lmtp:///path. A host or host:port alone is smtp. A password in the URL is refused.
 func ParseSmarthost(s string) (Server, error) { return parseServer(s, smarthostSchemes) }
 
-// ParseAccountURL reads pop3:// or pop3s://[user@]host[:port].
+// IsIMAP reports an account that has folders.
+func (s Server) IsIMAP() bool { return s.Scheme == "imap" || s.Scheme == "imaps" }
+
+// ParseAccountURL reads pop3:// or pop3s://[user@]host[:port], or imap:// or imaps://[user@]host[:port][/FOLDER].
 func ParseAccountURL(s string) (Server, error) { return parseServer(s, accountSchemes) }
 
 func parseServer(s string, schemes []scheme) (Server, error) {
@@ -75,7 +81,9 @@ func (s Server) locate(u *url.URL) (Server, error) {
 		s.Path, s.Port = u.Path, 0
 		return s, nil
 	}
-	if strings.Trim(u.Path, "/") != "" {
+	if s.IsIMAP() {
+		s.Folder = strings.Trim(u.Path, "/")
+	} else if strings.Trim(u.Path, "/") != "" {
 		return Server{}, errors.New("a path is allowed only in lmtp:///path")
 	}
 	if net.ParseIP(s.Host) == nil {
@@ -144,6 +152,9 @@ func (s Server) String() string {
 	u := url.URL{Scheme: s.Scheme, Path: s.Path}
 	if s.Path == "" {
 		_, u.Host = s.Network()
+	}
+	if s.Folder != "" {
+		u.Path = "/" + s.Folder
 	}
 	if s.User != "" {
 		u.User = url.User(s.User)

@@ -40,6 +40,14 @@ func (k Key) text(p *string, check func(string) error) Key {
 	return k
 }
 
+// anyText is a check that takes all text without control characters.
+func anyText(s string) error {
+	if s == "" || strings.ContainsFunc(s, isControl) {
+		return errors.New("empty texts and control characters are not allowed")
+	}
+	return nil
+}
+
 func textOrNone(s string) []string {
 	if s == "" {
 		return nil

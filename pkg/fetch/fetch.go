@@ -49,6 +49,7 @@
 package fetch
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -114,7 +115,8 @@ type Target interface {
 
 // Account is one mailbox elsewhere and where its mail goes.
 type Account struct {
-	Name string // in messages, and of the state files: letters, digits, and any of "@._+-", not a dot first
+	Name  string // of the state files, and in messages: letters, digits, and any of "@._+-", not a dot first
+	Title string // in logs, instead of Name
 	// Open starts a session with the server.
 	Open func(ctx context.Context) (Source, error)
 
@@ -195,18 +197,22 @@ func (a *Account) checkName() error {
 	return nil
 }
 
-func (a *Account) lock() (unlock func(), err error) {
-	if err := vfs.MkdirAll(a.FS, a.State); err != nil {
+func (a *Account) lock() (unlock func(), err error) { return Lock(a.FS, a.State, a.Name) }
+
+// Lock keeps other runs of an account away until unlock. While another one has it, that is a temporary error. What is one
+// account to people, and several here, such as the folders of an IMAP account, takes one more.
+func Lock(fsys vfs.FS, state, name string) (unlock func(), err error) {
+	if err := vfs.MkdirAll(fsys, state); err != nil {
 		return nil, vfs.Classify(err)
 	}
-	f, err := a.FS.OpenAppend(a.path(".lock"))
+	f, err := fsys.OpenAppend(state + "/" + name + ".lock")
 	if err != nil {
 		return nil, vfs.Classify(err)
 	}
 	if err := f.Lock(); err != nil {
 		f.Close()
 		if errors.Is(err, vfs.ErrLocked) {
-			return nil, mail.Temporaryf(2, 0, "Another fetch of account %s is running", a.Name)
+			return nil, mail.Temporaryf(2, 0, "Another fetch of account %s is running", name)
 		}
 		return nil, vfs.Classify(err)
 	}
@@ -359,7 +365,7 @@ func (r *run) log(level slog.Level, msg string, it Item, err error) {
 	if r.Log == nil {
 		return
 	}
-	attrs := []slog.Attr{slog.String("account", r.Name), slog.String("id", it.ID)}
+	attrs := []slog.Attr{slog.String("account", cmp.Or(r.Title, r.Name)), slog.String("id", it.ID)}
 	if err != nil {
 		attrs = append(attrs, slog.Any("error", err))
 	}

@@ -440,3 +440,6 @@ func (f *imapSource) Close() error {
 	}
 	return f.s.Close()
 }
+
+// TellsNews reports a server with IDLE.
+func (s *IMAPSession) TellsNews() bool { return s.c.Has("IDLE") }
