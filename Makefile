@@ -10,7 +10,7 @@ STATICCHECK = $(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 export CGO_ENABLED = 0
 
-.PHONY: all build demo test race check fmt vet staticcheck fuzz tidy interop bench install install-links clean
+.PHONY: all build demo test race check fmt vet staticcheck fuzz tidy interop fetch-killed bench install install-links clean
 
 all: build
 
@@ -45,6 +45,10 @@ tidy:
 
 interop: build ## real clients and servers; those not installed are skipped, loudly
 	MAILX_BINARY=$(CURDIR)/mailx $(GO) test -count=1 -v -tags '$(TAGS) interop' ./scripts/interop/...
+
+fetch-killed: build ## fetch from Dovecot: 5,000 messages each way, killed 50 times; takes a quarter of an hour
+	MAILX_FETCH_MESSAGES=5000 MAILX_FETCH_KILLS=50 MAILX_BINARY=$(CURDIR)/mailx \
+		$(GO) test -count=1 -v -timeout 1h -tags '$(TAGS) interop' -run TestFetchKilled ./scripts/interop/
 
 bench: ## our own benchmarks; scripts/bench/subject is for those beside other servers
 	$(GO) test -tags $(TAGS) -run '^$$' -bench . -benchmem ./...

@@ -101,10 +101,14 @@ func (t *commandTarget) Take(ctx context.Context, _ fetch.Item, text io.Reader) 
 		return err
 	}
 	defer h.close()
+	file, err := h.rewound()
+	if err != nil {
+		return err
+	}
 	ctx, cancel := context.WithTimeout(ctx, commandTime)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, t.argv[0], t.argv[1:]...)
-	cmd.Stdin = io.NewSectionReader(h, 0, h.size)
+	cmd.Stdin = file
 	cmd.Stdout, cmd.Stderr = t.stderr, t.stderr
 	cmd.WaitDelay = time.Second
 	err = cmd.Run()
@@ -118,6 +122,18 @@ func (t *commandTarget) Take(ctx context.Context, _ fetch.Item, text io.Reader) 
 		return mail.Permanentf(6, 0, "The command %s exited with %d", t.argv[0], exited.ExitCode())
 	}
 	return mail.Temporaryf(3, 0, "The command %s: %w", t.argv[0], err)
+}
+
+// rewound gives the message as a file. A command gets no pipe: when we are killed in the middle of writing to it, the end
+// of the pipe would look like the end of the message, and the command would take half of it.
+func (h *held) rewound() (*os.File, error) {
+	if h.file == nil {
+		if err := h.spill(); err != nil {
+			return nil, err
+		}
+	}
+	_, err := h.file.Seek(0, io.SeekStart)
+	return h.file, err
 }
 
 // relayTarget gives each message to one server, by SMTP or LMTP.

@@ -131,16 +131,20 @@ func (d *dovecot) put(t *testing.T, texts []string) {
 }
 
 func TestFetchFromDovecot(t *testing.T) {
-	for name, host := range map[string]string{"clear": "127.0.0.1", "STLS": "[::ffff:127.0.0.1]"} {
+	for name, url := range map[string]string{
+		"POP3 clear": "pop3://bob@127.0.0.1:", "POP3 STLS": "pop3://bob@[::ffff:127.0.0.1]:",
+		"IMAP clear": "imap://bob@127.0.0.1:", "IMAP STARTTLS": "imap://bob@[::ffff:127.0.0.1]:",
+	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
-			d := startDovecot(t, w, "pop3")
+			proto, _, _ := strings.Cut(url, ":")
+			d := startDovecot(t, w, proto)
 			var texts []string
 			for _, text := range mail(pop3Messages) {
 				texts = append(texts, text+"\n") // Dovecot completes the last line
 			}
 			d.put(t, texts)
-			fetchTwice(t, w, "pop3://bob@"+host+":"+portOf(d.addr), secret, texts)
+			fetchTwice(t, w, url+portOf(d.addr), secret, texts)
 			if left, _ := filepath.Glob(filepath.Join(d.box, "*", "17000*")); len(left) != 0 {
 				t.Errorf("%d messages are left there: %s", len(left), strings.Join(left, " "))
 			}
