@@ -108,11 +108,18 @@ func (s *popSource) uids() ([]Item, error) {
 
 func (s *popSource) Retrieve(items []Item, each func(it Item, text io.Reader, err error) error) error {
 	i := 0
-	return s.c.Retrieve(numbersOf(items), func(_ int, text io.Reader, err error) error {
+	var flood error
+	err := s.c.Retrieve(numbersOf(items), func(_ int, text io.Reader, err error) error {
 		it := items[i]
 		i++
-		return each(it, text, err)
+		err = each(it, text, err)
+		if errors.Is(err, errFlood) {
+			flood = err
+			s.c.Close() // or the client would read to an end that never comes
+		}
+		return err
 	})
+	return cmp.Or(flood, err)
 }
 
 // Dates are those of the topmost Received field, else of Date.

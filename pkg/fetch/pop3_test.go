@@ -203,3 +203,34 @@ func FuzzState(f *testing.F) {
 		}
 	})
 }
+
+// TestPOP3Dies: a server that dies at each step, or says something wrong without end, is no more than an error; the next
+// run has all.
+func TestPOP3Dies(t *testing.T) {
+	script := []mailtest.Act{
+		mailtest.Reply("+OK"), mailtest.Exchange("CAPA", "-ERR"), mailtest.Exchange("USER", "+OK"), mailtest.Exchange("PASS", "+OK"),
+		mailtest.Exchange("CAPA", "-ERR"), mailtest.Exchange("UIDL", "+OK", "1 a", "."), mailtest.Exchange("LIST", "+OK", "1 36", "."),
+		mailtest.Expect("RETR 1"), mailtest.Send("+OK\r\nSubject: id-0"), mailtest.Send("00\r\n\r\nThis is id-000.\r\n"), mailtest.Reply("."),
+		mailtest.Exchange("DELE 1", "+OK"), mailtest.Exchange("QUIT", "+OK"),
+	}
+	ends := map[string]mailtest.Act{"hang up": mailtest.HangUp(), "reset": mailtest.Reset(), "a line without end": mailtest.Endless("x")}
+	for n := range script {
+		for name, end := range ends {
+			m := newSpool(t)
+			run := func(script []mailtest.Act) error {
+				p := &POP3{Server: Server{Address: mailtest.ScriptServer(t, script...).Addr, Security: Clear, User: "bench", Password: password}}
+				a := account(m, nil)
+				a.Open, a.Delete = p.Open, true
+				_, err := a.Run(t.Context())
+				return err
+			}
+			if err := run(mailtest.Cut(script, n, end)); err == nil {
+				t.Errorf("%s after step %d: no error", name, n)
+			}
+			if len(fetched(t, m)) == 0 {
+				run(script)
+			}
+			wantAll(t, m, 1, 1)
+		}
+	}
+}

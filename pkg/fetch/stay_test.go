@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -66,15 +67,15 @@ func TestStayFirst(t *testing.T) {
 
 func TestUntilJump(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var ahead time.Duration
-		ctx, stop := untilJump(t.Context(), func() time.Time { return time.Now().Add(ahead) })
+		var ahead atomic.Int64
+		ctx, stop := untilJump(t.Context(), func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) })
 		defer stop()
 		time.Sleep(time.Hour)
 		synctest.Wait()
 		if ctx.Err() != nil {
 			t.Fatal("the clock has not jumped")
 		}
-		ahead = time.Hour
+		ahead.Store(int64(time.Hour))
 		time.Sleep(clockEvery)
 		synctest.Wait()
 		if !errors.Is(context.Cause(ctx), ErrSuspended) {

@@ -55,6 +55,7 @@ type Client struct {
 	caps    map[string]bool // upper case; nil: not known
 	preauth bool
 	exists  uint32 // messages in the selected mailbox, as last said
+	bye     string // why the server hangs up, printable
 	err     error  // the dialog is out of step or over; sticks
 }
 
@@ -475,6 +476,9 @@ func (c *Client) untagged(r *replyLine, data func(kind string, number uint32, r 
 	case "CAPABILITY":
 		c.takeCaps(r.rest)
 		return nil
+	case "BYE":
+		_, text := cutCode(r.rest)
+		c.bye = printable(text)
 	case "EXISTS":
 		c.exists = number
 	case "EXPUNGE":
@@ -523,6 +527,9 @@ func (c *Client) line(d time.Duration) (string, error) {
 	line, err := c.c.ReadLine()
 	if err == io.EOF {
 		err = io.ErrUnexpectedEOF
+		if c.bye != "" {
+			err = errors.New("the server ended the session: " + c.bye)
+		}
 	}
 	if wire.IsPeerFault(err) {
 		err = errServer(mail.TextOf(err))
