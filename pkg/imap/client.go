@@ -252,6 +252,7 @@ func (c *Client) Login(user, password string) error {
 		return mail.Permanentf(7, 8, "User name or password has a control character")
 	}
 	name := quoteString(user)
+	c.caps = nil
 	tag := c.send("LOGIN "+name+" "+quoteString(password), "LOGIN "+name+" ***")
 	return c.loggedIn(c.finish(tag, "LOGIN", nil))
 }
