@@ -555,3 +555,41 @@ func TestIMAPFolders(t *testing.T) {
 		t.Errorf("a list without end: %d folders", len(all))
 	}
 }
+
+// BenchmarkFetchIMAP is BenchmarkFetch by IMAP.
+func BenchmarkFetchIMAP(b *testing.B) {
+	fsys := vfs.Grouped(vfs.OS())
+	source := newSpool(b)
+	dir, err := maildir.Create(source, "/src")
+	if err != nil {
+		b.Fatal(err)
+	}
+	for range 2000 {
+		w, err := dir.Deliver()
+		if err != nil {
+			b.Fatal(err)
+		}
+		fmt.Fprintf(w, "Subject: x\n\n%s\n", strings.Repeat(strings.Repeat("x", 72)+"\n", 14))
+		if err := w.Commit(); err != nil {
+			b.Fatal(err)
+		}
+	}
+	s, err := clearIMAP(imapServer(b, source, nil)).Connect(b.Context())
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer s.Close()
+	for b.Loop() {
+		root := b.TempDir()
+		to, err := maildir.Create(fsys, root+"/mail")
+		if err != nil {
+			b.Fatal(err)
+		}
+		a := &Account{Name: "bench", Dir: to, FS: fsys, State: root + "/state"}
+		a.Open = func(context.Context) (Source, error) { return s.Folder("INBOX"), nil }
+		if r := mustRun(b, a); r.Fetched != 2000 {
+			b.Fatalf("%+v", r)
+		}
+	}
+	b.ReportMetric(2000*float64(b.N)/b.Elapsed().Seconds(), "msgs/s")
+}
