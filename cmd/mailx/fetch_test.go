@@ -200,8 +200,8 @@ max_age = "1h"
 	}
 }
 
-// await waits until a process has written something.
-func await(t *testing.T, what string, output func() string) {
+// awaitText waits until a process has written something.
+func awaitText(t *testing.T, what string, output func() string) {
 	t.Helper()
 	deadline := time.After(mailtest.DefaultTimeout)
 	tick := time.NewTicker(5 * time.Millisecond)
@@ -225,18 +225,18 @@ func TestFetchIdle(t *testing.T) {
 	config := w.write(w.near, "c.toml", "[account.work]\nurl = \"imap://bob@"+address+"\"\npassword_command = [\"sh\", \"-c\", \"echo >>logins; echo x\"]\n")
 	c.Args = []string{"fetch", "--config", config, "--idle", "--json", "--into", filepath.Join(w.near, "box")}
 	p := c.Start(t)
-	await(t, `"listed":1`, p.Stdout)
+	awaitText(t, `"listed":1`, p.Stdout)
 	w.put("", "second")
-	await(t, `"listed":2`, p.Stdout)
+	awaitText(t, `"listed":2`, p.Stdout)
 	server.Kill()
-	await(t, "again in 1s", p.Stderr)
+	awaitText(t, "again in 1s", p.Stderr)
 	again := w.command(w.far)
 	again.Args, again.Ready = []string{"serve-imap", "--listen", address, "--log-level", "info"}, "listening"
 	again.Start(t)
 	w.put("", "third")
-	await(t, `"listed":3`, p.Stdout)
+	awaitText(t, `"listed":3`, p.Stdout)
 	p.Signal(syscall.SIGUSR1)
-	await(t, "work/INBOX: 1 of 1", p.Stderr)
+	awaitText(t, "work/INBOX: 1 of 1", p.Stderr)
 	if code := p.Stop(); code != 0 {
 		t.Errorf("SIGTERM: exit code %d", code)
 	}
