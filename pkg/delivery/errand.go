@@ -39,12 +39,12 @@ type errand struct {
 var errNoErrands = errors.New("commands and files of aliases are left to the queue")
 
 // runErrands runs commands and writes files, one after the other, for recipients of whom nothing has failed.
-func (t *Transport) runErrands(ctx context.Context, b *batch, errands []errand, msg *io.SectionReader) {
+func (t *Transport) runErrands(ctx context.Context, b *batch, errands []errand, msg *io.SectionReader, n *news) {
 	for _, e := range errands {
-		if b.failed(e.i) {
-			continue
+		if !b.failed(e.i) {
+			b.add(e.i, mail.Result{Err: t.errand(ctx, b.env.Sender, e, io.NewSectionReader(msg, 0, msg.Size()))})
 		}
-		b.add(e.i, mail.Result{Err: t.errand(ctx, b.env.Sender, e, io.NewSectionReader(msg, 0, msg.Size()))})
+		n.ran(e)
 	}
 }
 

@@ -114,23 +114,27 @@ func (b *batch) failed(i int) bool {
 func (b *batch) results() []mail.Result {
 	results := make([]mail.Result, len(b.outcomes))
 	for i, outcomes := range b.outcomes {
-		worst := mail.Result{Recipient: b.env.Rcpts[i]}
-		for n, r := range outcomes {
-			if n == 0 || badness(r.Err) > badness(worst.Err) {
-				worst = r
-			}
-		}
-		notify := worst.Notify
-		worst.Recipient = b.env.Rcpts[i]
-		if worst.Relayed {
-			worst.Notify = notify // the next host may have taken over the duty to report
-		}
-		if b.expanded[i] && worst.Err == nil {
-			worst.Notify, worst.Relayed, worst.Expanded = b.env.Rcpts[i].Notify, false, true
-		}
-		results[i] = worst
+		results[i] = b.result(i, outcomes)
 	}
 	return results
+}
+
+func (b *batch) result(i int, outcomes []mail.Result) mail.Result {
+	worst := mail.Result{Recipient: b.env.Rcpts[i]}
+	for n, r := range outcomes {
+		if n == 0 || badness(r.Err) > badness(worst.Err) {
+			worst = r
+		}
+	}
+	notify := worst.Notify
+	worst.Recipient = b.env.Rcpts[i]
+	if worst.Relayed {
+		worst.Notify = notify // the next host may have taken over the duty to report
+	}
+	if b.expanded[i] && worst.Err == nil {
+		worst.Notify, worst.Relayed, worst.Expanded = b.env.Rcpts[i].Notify, false, true
+	}
+	return worst
 }
 
 func badness(err error) int {

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"mailx/pkg/auth"
@@ -78,11 +79,24 @@ func (r *Relay) Close() { r.pool.close() }
 // Deliver sends a message, in local form, and gives one result for each recipient, in their order. Destinations do
 // not wait for each other.
 func (r *Relay) Deliver(ctx context.Context, env *mail.Envelope, msg io.ReaderAt, size int64) []mail.Result {
+	return r.deliver(ctx, env, msg, size, nil)
+}
+
+// deliver calls tell, which may be nil, for each destination that is done while others are not, with the places of its
+// recipients and their results. The calls may come at once.
+func (r *Relay) deliver(
+	ctx context.Context, env *mail.Envelope, msg io.ReaderAt, size int64, tell func([]int, []mail.Result),
+) []mail.Result {
 	results := make([]mail.Result, len(env.Rcpts))
 	parts := r.split(env)
+	var done atomic.Int32
 	work := func(p *part) {
-		for n, result := range r.deliverPart(ctx, p, msg, size) {
+		part := r.deliverPart(ctx, p, msg, size)
+		for n, result := range part {
 			results[p.index[n]] = result
+		}
+		if int(done.Add(1)) < len(parts) && tell != nil {
+			tell(p.index, part)
 		}
 	}
 	if len(parts) == 1 {

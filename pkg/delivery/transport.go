@@ -30,6 +30,14 @@ type Transport struct {
 
 // Deliver gives one result for each recipient, in their order.
 func (t *Transport) Deliver(ctx context.Context, env *mail.Envelope, msg io.ReaderAt, size int64) []mail.Result {
+	return t.DeliverTelling(ctx, env, msg, size, nil)
+}
+
+// DeliverTelling is Deliver, and calls tell, one call at a time, with results that are final while others are not there yet:
+// a slow host or command does not keep it from being known who has the message. tell may be nil.
+func (t *Transport) DeliverTelling(
+	ctx context.Context, env *mail.Envelope, msg io.ReaderAt, size int64, tell func([]mail.Result),
+) []mail.Result {
 	b := newBatch(env)
 	var p trips
 	for i, r := range env.Rcpts {
@@ -46,11 +54,14 @@ func (t *Transport) Deliver(ctx context.Context, env *mail.Envelope, msg io.Read
 			later.done(b, n, mail.Result{Err: err})
 		}
 	}
-	t.runErrands(ctx, b, p.errands, io.NewSectionReader(msg, 0, size))
+	news := newNews(b, &p, tell)
+	news.whoIsDone()
+	t.runErrands(ctx, b, p.errands, io.NewSectionReader(msg, 0, size), news)
 	for _, now := range p.now {
-		for n, r := range t.Relay.Deliver(ctx, now.envelope(env), msg, size) {
+		for n, r := range t.Relay.deliver(ctx, now.envelope(env), msg, size, news.of(now)) {
 			now.done(b, n, r)
 		}
+		news.passed(now)
 	}
 	return b.results()
 }

@@ -96,9 +96,10 @@ func (p *pass) try(ctx context.Context, e *claimed, todo []mail.Recipient) ([]re
 		}
 	}
 	p.count(func(s *Stats) { s.Tried++ })
-	results := p.deliver(ctx, e, todo)
+	early := &early{pass: p, entry: e}
+	results := p.deliver(ctx, e, todo, early)
 	// An attempt that was cut short is not the one that a message expires with.
-	recs := p.judge(e, match(todo, results), ctx.Err() == nil)
+	recs := p.judge(e, match(early.without(todo), results), ctx.Err() == nil)
 	p.tell(e, recs)
 	if len(todo) == 1 {
 		recs = append(recs, begin)
@@ -132,7 +133,7 @@ func (p *pass) wanted(env *mail.Envelope, pending []mail.Recipient) []mail.Recip
 }
 
 // deliver calls the transport, whose panic harms only this message, and that only for a time.
-func (p *pass) deliver(ctx context.Context, e *claimed, todo []mail.Recipient) (results []mail.Result) {
+func (p *pass) deliver(ctx context.Context, e *claimed, todo []mail.Recipient, early *early) (results []mail.Result) {
 	defer func() {
 		if r := recover(); r != nil {
 			p.failed(idOf(e.base), fmt.Errorf("transport panicked: %v", r))
@@ -140,7 +141,11 @@ func (p *pass) deliver(ctx context.Context, e *claimed, todo []mail.Recipient) (
 		}
 	}()
 	msg, size := e.message()
-	return p.t.Deliver(ctx, envelopeFor(e.env, append([]mail.Recipient(nil), todo...)), msg, size)
+	env := envelopeFor(e.env, append([]mail.Recipient(nil), todo...))
+	if t, ok := p.t.(Telling); ok && len(todo) > 1 {
+		return t.DeliverTelling(ctx, env, msg, size, early.tell)
+	}
+	return p.t.Deliver(ctx, env, msg, size)
 }
 
 func envelopeFor(env *mail.Envelope, rcpts []mail.Recipient) *mail.Envelope {

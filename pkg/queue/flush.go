@@ -28,6 +28,12 @@ type Transport interface {
 	Deliver(ctx context.Context, env *mail.Envelope, msg io.ReaderAt, size int64) []mail.Result
 }
 
+// Telling is what a Transport can be, too: before it returns it calls tell, one call at a time, with results that are final
+// while others are not there yet. Deliveries are then written down at once, and not only when the slowest host has answered.
+type Telling interface {
+	DeliverTelling(ctx context.Context, env *mail.Envelope, msg io.ReaderAt, size int64, tell func([]mail.Result)) []mail.Result
+}
+
 // Crowded is what a Transport can be, too: it knows that a message would have to wait for others at its destination, and
 // nobody knows for how long. A flush puts such a message off until the others have had their turn.
 type Crowded interface {
