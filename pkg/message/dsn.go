@@ -351,9 +351,10 @@ func asciiOnly(s string) string {
 	}, s)
 }
 
-// originalPart gives back the message or its header (RFC 3462 §2).
+// originalPart gives back the message or its header (RFC 3462 §2). A message that nobody is without has not to come back,
+// whatever RET says (RFC 3461 §4.3).
 func (r Report) originalPart() (*part, error) {
-	if r.Ret != mail.RetFull {
+	if r.Ret != mail.RetFull || !r.has(Failed) {
 		return r.originalHeaders()
 	}
 	a := Attachment{Open: func() (io.ReadCloser, error) {

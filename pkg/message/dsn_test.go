@@ -114,6 +114,18 @@ func TestReportInGoMessage(t *testing.T) {
 	}
 }
 
+// Only a failure brings the whole message back (RFC 3461 §4.3).
+func TestReportFullOnlyOfFailures(t *testing.T) {
+	for action, isWhole := range map[Action]bool{Failed: true, Delayed: false, Delivered: false, Relayed: false, Expanded: false} {
+		r := bounce()
+		r.Ret = mail.RetFull
+		r.Outcomes = []Outcome{{Result: result("a", "b", nil), Action: action}}
+		if got := report(t, r); strings.Contains(got, "\nbody\n") != isWhole || !strings.Contains(got, "Subject: Hello") {
+			t.Errorf("%s: is the body in it? want %v\n%s", action, isWhole, got)
+		}
+	}
+}
+
 func TestReportActions(t *testing.T) {
 	relayed := result("a", "b", nil)
 	relayed.Relayed = true

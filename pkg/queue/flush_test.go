@@ -350,7 +350,10 @@ func TestNotify(t *testing.T) {
 		for _, b := range w.fake.bodies {
 			_, rest, _ := strings.Cut(b, "\nAction: ")
 			got, _, _ = strings.Cut(rest, "\n")
-			for _, s := range []string{"ketchup", "Original-Envelope-Id: QQ314159", "Original-Recipient: rfc822; orig@y"} {
+			if isWhole := strings.Contains(b, "ketchup"); isWhole != (c.want == "failed") { // RFC 3461 §4.3
+				t.Errorf("%+v: notice has the body: %v\n%s", c, isWhole, b)
+			}
+			for _, s := range []string{"Original-Envelope-Id: QQ314159", "Original-Recipient: rfc822; orig@y"} {
 				if !strings.Contains(b, s) {
 					t.Errorf("%+v: notice lacks %q:\n%s", c, s, b)
 				}
