@@ -115,6 +115,43 @@ func argonSecret(salt, sum []byte) Secret {
 	return s
 }
 
+// cost is the same for secrets that are the same work: the text without salt and hash.
+func (s Secret) cost() string {
+	scheme, rest := cutScheme(s.text)
+	if strings.HasPrefix(s.text, "{") {
+		if inner := hashOf(scheme, s.text, rest); inner != s.text && inner != "" {
+			return Secret{text: inner}.cost()
+		}
+		if s.scram != nil {
+			rest, _, _ = strings.Cut(rest, ",") // the rounds
+			return scheme + rest
+		}
+		return "{PLAIN}" // in any form, and {CLEARTEXT}
+	}
+	fields := strings.Split(s.text, "$")
+	last := 2 // salt and hash
+	if strings.HasPrefix(scheme, "2") {
+		last = 1
+	}
+	return strings.Join(fields[:max(0, len(fields)-last)], "$")
+}
+
+// hasSeveralCosts reports that a wrong password takes longer for some of these than for others.
+func hasSeveralCosts(entries map[string]entry) bool {
+	first := ""
+	for _, e := range entries {
+		if e.err != nil || e.secret.check == nil {
+			continue
+		}
+		cost := e.secret.cost()
+		if first != "" && cost != first {
+			return true
+		}
+		first = cost
+	}
+	return false
+}
+
 // decoy is a secret that no password fits and that is as much work as a real one.
 func decoy() Secret { return argonSecret(make([]byte, saltSize), make([]byte, hashSize)) }
 

@@ -24,7 +24,8 @@ const (
 	maxHashing  = 2        // passwords hashed at a time, each in argonMemory KiB; others wait
 	maxCached   = 1024     // passwords remembered
 
-	// refusalTime is how long a refusal takes where some passwords are hashed and for others a command is asked.
+	// refusalTime is how long a refusal takes where some passwords are hashed and for others a command is asked, or where
+	// hashes are of several kinds.
 	refusalTime = time.Second
 
 	// settled is how old a modification time must be before an unchanged one proves that the content is unchanged.
@@ -78,6 +79,7 @@ type userFile struct {
 	decoy   Secret
 	digest  [sha256.Size]byte
 
+	isMixed   bool         // the secrets are not all the same work
 	lacksKeys bool         // there is a line that can do with a password, but not with SCRAM
 	derives   bool         // there is a line with the password itself, whose keys have to be derived
 	shapes    []scramShape // of the lines with keys
@@ -119,8 +121,8 @@ func (u *Users) Exists(name string) (bool, error) {
 // Authenticate checks a password. A wrong one and a wrong name are permanent, 5.7.8; all else is temporary, 4.7.0. At
 // most two passwords are hashed at a time; ctx ends the wait for that.
 //
-// Beside a Checker a refusal comes after a second at the earliest: so nobody sees who is in the file by the time that
-// only the others take.
+// Beside a Checker, and with secrets of several kinds, a refusal comes after a second at the earliest: so nobody sees who is
+// in the file by the time that only the others take.
 func (u *Users) Authenticate(ctx context.Context, name, password string) (User, error) {
 	file, err := u.load()
 	if err != nil {
@@ -140,7 +142,7 @@ func (u *Users) Authenticate(ctx context.Context, name, password string) (User, 
 	default:
 		err = u.compare(ctx, canonical, e.secret, password)
 	}
-	if err != nil && u.Checker != nil && mail.StatusOf(err).IsPermanent() {
+	if err != nil && (u.Checker != nil || file.isMixed) && mail.StatusOf(err).IsPermanent() {
 		u.wait(ctx, refusalTime-u.now().Sub(start))
 	}
 	if err != nil {
@@ -308,6 +310,7 @@ func (u *Users) read() (*userFile, error) {
 	}
 	f := &userFile{info: info, readAt: now, digest: sha256.Sum256(data), decoy: decoy()}
 	f.entries = parseUsers(data, &f.decoy)
+	f.isMixed = hasSeveralCosts(f.entries)
 	f.survey()
 	return f, nil
 }

@@ -34,7 +34,9 @@ func newMem(t testing.TB, text string) (*vfs.Mem, *Users) {
 		t.Fatal(err)
 	}
 	m.SyncAll()
-	return m, NewUsers(m, "users")
+	users := NewUsers(m, "users")
+	users.after = atOnce
+	return m, users
 }
 
 func statusOf(err error) string {
