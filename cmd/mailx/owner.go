@@ -1,11 +1,15 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path"
 	"syscall"
 
+	"mailx/pkg/mail"
+	"mailx/pkg/maildir"
 	"mailx/pkg/vfs"
 )
 
@@ -17,6 +21,34 @@ func mailFS(replaces string) vfs.FS {
 		return vfs.OS()
 	}
 	return ownerFS{vfs.OS(), replaces}
+}
+
+// routedMailbox is mailbox for a path that the router gave, which may stand in an alias file. Root keeps out of the directories
+// of other people: a link in them could lead it anywhere, and what it stored they could not read.
+func (s *system) routedMailbox(name string) (*maildir.Dir, error) {
+	if os.Geteuid() == 0 && path.Dir(name) != path.Clean(s.cfg.MailRoot) {
+		if err := rootsAlone(name); err != nil {
+			return nil, mail.Temporaryf(3, 5, "Local configuration error: %w", err)
+		}
+	}
+	return s.mailbox(name)
+}
+
+// rootsAlone wants all of a path, as far as it is there, to belong to root.
+func rootsAlone(name string) error {
+	for p := path.Clean(name); ; p = path.Dir(p) {
+		fi, err := os.Lstat(p)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+		case err != nil:
+			return err
+		case fi.Sys().(*syscall.Stat_t).Uid != 0:
+			return fmt.Errorf("root does not deliver to %s, as %s is not root's: have the servers run as its owner (--run-as)", name, p)
+		}
+		if p == path.Dir(p) {
+			return nil
+		}
+	}
 }
 
 // ownerFS gives what it makes away.

@@ -140,7 +140,7 @@ func (s *system) homeMailbox(name string) string {
 func (s *system) localMailbox(name string) (*maildir.Dir, error) {
 	home := s.homeMailbox(path.Base(name))
 	if home == "" || path.Dir(name) != path.Clean(s.cfg.MailRoot) || exists(name) || exists(s.cfg.Users) {
-		return s.mailbox(name)
+		return s.routedMailbox(name)
 	}
 	return s.mailbox(home)
 }
@@ -260,7 +260,7 @@ func (s *system) intake() (*delivery.Intake, error) {
 	}
 	return &delivery.Intake{
 		Router:    router,
-		Open:      s.mailbox,
+		Open:      s.routedMailbox,
 		Room:      s.room,
 		Space:     s.space(),
 		Log:       s.log,
