@@ -88,7 +88,7 @@ func readList(r io.Reader, size int64, stamp string) []Message {
 
 // splitList gives the messages of a listing, and nil if one of them is none.
 func splitList(text string, count int) []Message {
-	if count < 0 || count > len(text)/len("new/x\x00") {
+	if count < 1 || count > len(text)/len("new/x\x00") {
 		return nil
 	}
 	list := make([]Message, 0, count)

@@ -53,7 +53,9 @@ func FuzzSendChunk(f *testing.F) {
 			}
 			refused := statuses(sendText(t, c, envelope(t, "me@x.example", "nobody@y.example"), text))
 			said[i] = refused + " " + statuses(sendText(t, c, envelope(t, "me@x.example", "a@y.example"), text))
-			_, got[i], _ = strings.Cut(store.text.String(), "\nSubject: x\n")
+			if _, got[i], _ = strings.Cut(store.text.String(), "\nSubject: x\n"); !strings.HasSuffix(said[i], " 2.0.0") {
+				got[i] = "" // how much of a message was there when it was refused is nobody's business
+			}
 			if !c.Usable() {
 				clients[chunk] = connect(t, chunk)
 			}
