@@ -55,6 +55,8 @@ type Authority struct {
 func NewAuthority(t testing.TB) *Authority {
 	t.Helper()
 	a := &Authority{CA: NewCA(t), Kind: "http-01", t: t, nonces: map[string]bool{}}
+	a.mu.Lock() // the first request waits for the URL
+	defer a.mu.Unlock()
 	a.server = httptest.NewServer(a)
 	t.Cleanup(a.server.Close)
 	a.Directory = a.server.URL + "/directory"
