@@ -65,6 +65,7 @@ func (s *system) smtpRole(role string, implicitTLS, stays bool) (*smtp.Server, e
 		GreetDelay:   cfg.GreetDelay,
 		XClientFrom:  cfg.XClientFrom,
 		MayName:      s.rcptRates(),
+		Expand:       intake.Expand,
 	}
 	if role != config.RoleMX {
 		srv.Auth = s.verifier(stays)

@@ -134,7 +134,7 @@ func (tx *intakeTx) Rcpt(_ context.Context, r mail.Recipient) error {
 }
 
 func (tx *intakeTx) take(r mail.Recipient) error {
-	if !tx.in.Router.IsLocal(r.Domain) && !tx.mayRelay() {
+	if !tx.in.Router.IsLocal(r.Domain) && !tx.in.mayRelay(&tx.peer) {
 		return errRelay
 	}
 	d, err := tx.in.Router.Route(r.Address)
@@ -165,13 +165,6 @@ func (tx *intakeTx) take(r mail.Recipient) error {
 	tx.takers = append(tx.takers, to)
 	tx.notes = tx.notes || tx.wantsNotice(&to)
 	return nil
-}
-
-func (tx *intakeTx) mayRelay() bool {
-	if tx.in.MayRelay == nil {
-		return tx.peer.User != ""
-	}
-	return tx.in.MayRelay(&tx.peer)
 }
 
 // Write stores a piece of the message wherever it goes.

@@ -75,6 +75,9 @@ type Server struct {
 	// MayName comes before each recipient: an error is the reply to RCPT. Nil: no limit but MaxRcpts.
 	MayName func(p *Peer) error
 
+	// Expand gives the addresses behind one, for EXPN; none without an error is what the peer is not told. Nil: no EXPN.
+	Expand func(p *Peer, a mail.Address) ([]mail.Address, error)
+
 	Now   func() time.Time // nil: time.Now
 	Trace wire.TraceFunc
 }
@@ -285,17 +288,13 @@ func (s *conversation) vrfy(_ context.Context, a *wire.Args) error {
 	return s.say(reply(252, mail.Status{Class: 2, Subject: 1, Detail: 5}, "Send the mail and see"))
 }
 
-func (s *conversation) expn(context.Context, *wire.Args) error {
-	return reply(502, mail.Status{Class: 5, Subject: 5, Detail: 1}, "Lists are not expanded here")
-}
-
 func (s *conversation) help(context.Context, *wire.Args) error {
 	hello := "HELO EHLO"
 	if s.srv.LMTP {
 		hello = "LHLO"
 	}
 	return s.say(&Reply{Code: 214, Status: mail.Status{Class: 2}, Lines: []string{
-		hello + " MAIL RCPT DATA BDAT RSET NOOP VRFY HELP STARTTLS AUTH QUIT",
+		hello + " MAIL RCPT DATA BDAT RSET NOOP VRFY EXPN HELP STARTTLS AUTH QUIT",
 		"RFC 5321",
 	}})
 }

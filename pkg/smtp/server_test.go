@@ -101,7 +101,7 @@ func TestDialogs(t *testing.T) {
 	ca := mailtest.NewCA(t)
 	server := func() *Server {
 		return &Server{Hostname: "hamburger.edu", Backend: &memory{}, Auth: bobOnly{}, MaxSize: 5000, MaxRcpts: 3,
-			MaxMessages: 6, TLS: ca.ServerConfig("hamburger.edu"), Timeout: 5 * time.Second, MaxHold: 24 * time.Hour,
+			MaxMessages: 6, TLS: ca.ServerConfig("hamburger.edu"), Timeout: 5 * time.Second, MaxHold: 24 * time.Hour, Expand: expandForUsers,
 			Now: func() time.Time { return time.Date(2026, 11, 22, 19, 0, 0, 0, time.UTC) }}
 	}
 	wrapped := server()
