@@ -64,7 +64,8 @@ func (e *env) deliver(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	t := targets{cfg: cfg, fsys: mailFS(""), users: auth.NewUsers(vfs.OS(), cfg.Users), quotas: newQuotas(cfg)}
+	known := auth.NewUsers(vfs.OS(), cfg.Users)
+	t := targets{cfg: cfg, fsys: mailFS(""), users: known, quotas: newQuotas(cfg, func() *auth.Users { return known })}
 	t.folder = folderElements(c.String("folder"))
 	switch {
 	case c.IsSet("to"):

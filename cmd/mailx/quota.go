@@ -24,7 +24,7 @@ import (
 type quotas struct {
 	root  string // of the mailboxes
 	limit maildir.Quota
-	users *auth.Users
+	users func() *auth.Users
 
 	mu     *sync.Mutex
 	looked time.Time // when that was looked for:
@@ -34,8 +34,8 @@ type quotas struct {
 // quotaFields are the keys of a user's line that say something about a quota.
 func quotaFields() []string { return []string{"quota", "userdb_quota_rule"} }
 
-func newQuotas(cfg *config.Config) quotas {
-	return quotas{root: path.Clean(cfg.MailRoot), limit: maildir.Quota{Size: cfg.Quota}, users: auth.NewUsers(vfs.OS(), cfg.Users),
+func newQuotas(cfg *config.Config, users func() *auth.Users) quotas {
+	return quotas{root: path.Clean(cfg.MailRoot), limit: maildir.Quota{Size: cfg.Quota}, users: users,
 		mu: new(sync.Mutex)}
 }
 
@@ -53,7 +53,7 @@ func (q *quotas) of(user string) maildir.Quota {
 	if !q.anybody() {
 		return q.limit
 	}
-	u, err := q.users.Lookup(user)
+	u, err := q.users().Lookup(user)
 	if err != nil {
 		return q.limit
 	}
@@ -72,7 +72,7 @@ func (q *quotas) anybody() bool {
 	if age := now.Sub(q.looked); age >= 0 && age < time.Second {
 		return q.some
 	}
-	found, err := q.users.AnyField(quotaFields()...)
+	found, err := q.users().AnyField(quotaFields()...)
 	q.some = found || err != nil
 	if err == nil {
 		q.looked = now

@@ -5,13 +5,14 @@ import (
 	"net"
 	"testing"
 
+	"mailx/pkg/config"
 	"mailx/pkg/mailtest"
 	"mailx/pkg/session"
 )
 
 // Strangers relay nothing, not even from this host, through a server as serve-smtp makes it.
 func TestOpenRelay(t *testing.T) {
-	srv, err := testSystem(t).smtpServer(false, false)
+	srv, err := testSystem(t).smtpRole(config.RoleAny, false)
 	if err != nil {
 		t.Fatal(err)
 	}

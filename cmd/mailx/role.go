@@ -7,11 +7,6 @@ import (
 	"mailx/pkg/smtp"
 )
 
-// smtpServer is the server of the configured role. One that stays remembers who gave the right password lately.
-func (s *system) smtpServer(implicitTLS, stays bool) (*smtp.Server, error) {
-	return s.smtpRole(s.cfg.SMTP.Role, implicitTLS, stays)
-}
-
 // smtpRole is the server of a role:
 //
 //	               AUTH       MAIL                          to other hosts
@@ -22,7 +17,7 @@ func (s *system) smtpServer(implicitTLS, stays bool) (*smtp.Server, error) {
 //
 // (*) unless smtp.auth_required. AUTH needs TLS, in each role, but on loopback where smtp.allow_insecure_auth is set; there
 // submission does without TLS too.
-func (s *system) smtpRole(role string, implicitTLS, stays bool) (*smtp.Server, error) {
+func (s *system) smtpRole(role string, implicitTLS bool) (*smtp.Server, error) {
 	cfg := s.cfg.SMTP
 	if role == config.RoleMX && cfg.AuthRequired {
 		return nil, s.badKey("smtp.auth_required", "true", "the role mx offers no AUTH; leave one of them out")
@@ -68,7 +63,7 @@ func (s *system) smtpRole(role string, implicitTLS, stays bool) (*smtp.Server, e
 		Expand:       intake.Expand,
 	}
 	if role != config.RoleMX {
-		srv.Auth = s.verifier(stays)
+		srv.Auth = s.users()
 	}
 	return srv, nil
 }
@@ -92,7 +87,7 @@ func (s *system) badKey(key, value, text string) error {
 
 // smtpService is SMTP in a role, ready to be served.
 func (s *system) smtpService(role string, implicitTLS bool) (service, error) {
-	srv, err := s.smtpRole(role, implicitTLS, s.stays)
+	srv, err := s.smtpRole(role, implicitTLS)
 	if err != nil {
 		return service{}, err
 	}

@@ -30,7 +30,7 @@ func (e *env) sendmailSMTP(ctx context.Context) error {
 		return err
 	}
 	if _, isNetwork := session.AddrOf(nc.RemoteAddr()); isNetwork {
-		if srv, err = sys.smtpServer(false, false); err != nil {
+		if srv, err = sys.smtpRole(sys.cfg.SMTP.Role, false); err != nil {
 			return err
 		}
 	}

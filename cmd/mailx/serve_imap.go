@@ -37,7 +37,7 @@ func (e *env) serveIMAP(c *cli.Context) error {
 
 // imapService is IMAP, ready to be served.
 func (s *system) imapService(implicitTLS bool) (service, error) {
-	srv, err := s.imapServer(implicitTLS, s.stays)
+	srv, err := s.imapServer(implicitTLS)
 	if err != nil {
 		return service{}, err
 	}
@@ -46,7 +46,7 @@ func (s *system) imapService(implicitTLS bool) (service, error) {
 		maxConns: s.cfg.IMAP.MaxConnections, maxPerAddress: s.cfg.IMAP.MaxPerAddress, proxies: s.cfg.IMAP.ProxyFrom}, nil
 }
 
-func (s *system) imapServer(implicitTLS, stays bool) (*imap.Server, error) {
+func (s *system) imapServer(implicitTLS bool) (*imap.Server, error) {
 	cert, err := s.serverTLS()
 	if err != nil {
 		return nil, err
@@ -56,7 +56,7 @@ func (s *system) imapServer(implicitTLS, stays bool) (*imap.Server, error) {
 	}
 	return &imap.Server{
 		Hostname: s.cfg.Hostname,
-		Auth:     s.verifier(stays),
+		Auth:     s.users(),
 		Throttle: s.throttle(),
 		Store: func(_ context.Context, u auth.User) (*mailbox.Store, error) {
 			inbox, err := s.mailbox(path.Join(s.cfg.MailRoot, u.Name))

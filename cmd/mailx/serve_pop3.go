@@ -32,7 +32,7 @@ func (e *env) servePOP3(c *cli.Context) error {
 
 // pop3Service is POP3, ready to be served.
 func (s *system) pop3Service(implicitTLS bool) (service, error) {
-	srv, err := s.pop3Server(implicitTLS, s.stays)
+	srv, err := s.pop3Server(implicitTLS)
 	if err != nil {
 		return service{}, err
 	}
@@ -41,7 +41,7 @@ func (s *system) pop3Service(implicitTLS bool) (service, error) {
 		maxConns: s.cfg.POP3.MaxConnections, maxPerAddress: s.cfg.POP3.MaxPerAddress, proxies: s.cfg.POP3.ProxyFrom}, nil
 }
 
-func (s *system) pop3Server(implicitTLS, stays bool) (*pop3.Server, error) {
+func (s *system) pop3Server(implicitTLS bool) (*pop3.Server, error) {
 	cert, err := s.serverTLS()
 	if err != nil {
 		return nil, err
@@ -51,7 +51,7 @@ func (s *system) pop3Server(implicitTLS, stays bool) (*pop3.Server, error) {
 	}
 	return &pop3.Server{
 		Hostname: s.cfg.Hostname,
-		Auth:     s.verifier(stays),
+		Auth:     s.users(),
 		Throttle: s.throttle(),
 		FS:       s.fs,
 		Mailbox:  s.mailboxOf,

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"log/slog"
 	"path"
 
 	"github.com/urfave/cli/v2"
@@ -39,28 +38,6 @@ func (e *env) serveSMTP(c *cli.Context) error {
 	}
 	s.listen = sys.cfg.SMTP.Listen
 	return e.serve(c, sys, s)
-}
-
-// verifier checks passwords. A process that stays remembers right ones for a while, so that clients that ask every
-// minute don't cost a hash each time.
-func (s *system) verifier(stays bool) *auth.Users {
-	users := s.users()
-	if stays {
-		users.Remember = rememberLogins
-	}
-	users.Checker = s.checker(s.cfg.Auth.Command)
-	users.Tokens = s.checker(s.cfg.Auth.TokenCommand)
-	return users
-}
-
-// checker asks a command of the configuration; nil if there is none.
-func (s *system) checker(command []string) *auth.Checker {
-	if len(command) == 0 {
-		return nil
-	}
-	c := auth.NewChecker(command)
-	c.Report = func(err error) { s.log.Slog().Error("login", slog.Any("error", err)) }
-	return c
 }
 
 func (s *system) throttle() *auth.Throttle {

@@ -32,9 +32,13 @@ type system struct {
 	fs  vfs.FS
 	log *maillog.Logger
 
-	mu     sync.Mutex
-	boxes  map[string]*maildir.Dir
+	// users are those of the user file, the same for all of the process: the file is read once, and so many passwords are
+	// hashed at a time whatever protocol they come by.
+	users  func() *auth.Users
 	quotas quotas
+
+	mu    sync.Mutex
+	boxes map[string]*maildir.Dir
 
 	hosts       []delivery.Server            // the smarthosts, once they are asked for
 	stays       bool                         // this process serves more than one connection
@@ -52,7 +56,10 @@ func (e *env) system() (*system, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &system{cfg: cfg, env: e, fs: vfs.Grouped(vfs.OS()), log: e.logger(cfg), boxes: map[string]*maildir.Dir{}, quotas: newQuotas(cfg)}, nil
+	s := &system{cfg: cfg, env: e, fs: vfs.Grouped(vfs.OS()), log: e.logger(cfg), boxes: map[string]*maildir.Dir{}}
+	s.users = sync.OnceValue(s.openUsers)
+	s.quotas = newQuotas(cfg, s.users)
+	return s, nil
 }
 
 // logger writes to stderr.
@@ -73,7 +80,27 @@ func (s *system) logTroubleOnly() {
 // rememberLogins is how long a right password is taken again without hashing it.
 const rememberLogins = 5 * time.Minute
 
-func (s *system) users() *auth.Users { return auth.NewUsers(s.fs, s.cfg.Users) }
+// openUsers gives the users of the file. A process that stays remembers who gave the right password lately, so that clients
+// that ask every minute don't cost a hash each time.
+func (s *system) openUsers() *auth.Users {
+	users := auth.NewUsers(s.fs, s.cfg.Users)
+	if s.stays {
+		users.Remember = rememberLogins
+	}
+	users.Checker = s.checker(s.cfg.Auth.Command)
+	users.Tokens = s.checker(s.cfg.Auth.TokenCommand)
+	return users
+}
+
+// checker asks a command of the configuration; nil if there is none.
+func (s *system) checker(command []string) *auth.Checker {
+	if len(command) == 0 {
+		return nil
+	}
+	c := auth.NewChecker(command)
+	c.Report = func(err error) { s.log.Slog().Error("login", slog.Any("error", err)) }
+	return c
+}
 
 // router decides where addresses go.
 func (s *system) router(users delivery.Users) (*delivery.Router, error) {
