@@ -46,7 +46,7 @@ tidy:
 interop: build ## real clients and servers; those not installed are skipped, loudly
 	MAILX_BINARY=$(CURDIR)/mailx $(GO) test -count=1 -v -tags '$(TAGS) interop' ./scripts/interop/...
 
-fetch-killed: build ## fetch from Dovecot: 5,000 messages each way, killed 50 times; takes a quarter of an hour
+fetch-killed: build ## fetch from Dovecot: 5,000 messages each way, killed 50 times; takes a minute or two
 	MAILX_FETCH_MESSAGES=5000 MAILX_FETCH_KILLS=50 MAILX_BINARY=$(CURDIR)/mailx \
 		$(GO) test -count=1 -v -timeout 1h -tags '$(TAGS) interop' -run TestFetchKilled ./scripts/interop/
 

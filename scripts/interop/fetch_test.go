@@ -94,6 +94,7 @@ ssl = yes
 ssl_cert = <` + w.certFile + `
 ssl_key = <` + w.keyFile + `
 disable_plaintext_auth = no
+mail_max_userip_connections = 0
 auth_mechanisms = plain login
 passdb {
   driver = passwd-file
