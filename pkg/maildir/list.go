@@ -26,23 +26,28 @@ func newMessage(file string) Message {
 // the same for everybody. It opens no message and looks at none. A message that another program moves from new/ to
 // cur/ or marks meanwhile appears once.
 func (d *Dir) List() ([]Message, error) {
-	stamp := d.settledStamp()
-	if stamp != "" {
-		if list := d.recall(stamp); list != nil {
-			return list, nil
-		}
+	before := d.look()
+	if list := d.recall(before.stamp); list != nil {
+		return list, nil
 	}
-	// First new/, then cur/: a message on its way is seen twice rather than not at all.
-	list, err := d.scan(nil, "new")
-	if err == nil {
-		list, err = d.scanStable(list, "cur")
-	}
+	k := d.newKeeper(before)
+	list, err := d.scanBoth()
 	if err != nil {
+		k.drop()
 		return nil, vfs.Classify(err)
 	}
 	list = sorted(list)
-	d.remember(list, stamp)
+	k.keep(list)
 	return list, nil
+}
+
+// scanBoth reads first new/, then cur/: a message on its way is seen twice rather than not at all.
+func (d *Dir) scanBoth() ([]Message, error) {
+	list, err := d.scan(nil, "new")
+	if err != nil {
+		return nil, err
+	}
+	return d.scanStable(list, "cur")
 }
 
 func (d *Dir) scan(list []Message, sub string) ([]Message, error) {

@@ -16,6 +16,9 @@ import (
 // time: what is not whole, or about other directories, is not believed. The file is replaced, never written to, so that copies
 // of a Maildir may share it.
 //
+// A directory may change twice within one tick of the file system's clock, and then its times don't tell. So a listing is kept
+// only if that clock had gone on when it began: any change that it does not show has other times.
+//
 // The file begins with a header of listHead octets, "mailx-list 1 NEW CUR COUNT OCTETS CRC" and blanks, where NEW and CUR
 // are the stamps of the directories and CRC is the CRC-32C of what follows: in OCTETS octets the paths of COUNT messages in
 // the order of List, each with a NUL behind it.
@@ -30,26 +33,44 @@ const (
 	largeList = 1000
 	// maxListFile is how many octets of a kept listing are read.
 	maxListFile = 256 << 20
-	// settled is how old a change must be before the same times prove that there was no other: a directory may change
-	// twice within one tick of the file system's clock.
+	// settled is how old a change must be before this host's clock is proof enough that the file system's has gone on: no
+	// tick is longer, that of FAT included, and no two hosts that share a file system should be further apart.
 	settled = 2 * time.Second
+	// quiet is how old a change must be by the file system's own clock. A tick would do, but where one message comes after
+	// the other nothing is gained by a listing that is out of date at once.
+	quiet = 200 * time.Millisecond
+	// oneBlock is the size of a directory with few names, in octets, nearly everywhere.
+	oneBlock = 4096
 )
 
-// settledStamp is how new/ and cur/ look now; "" if they may change and look the same after it.
-func (d *Dir) settledStamp() string {
-	now := d.now()
+// look is what new/ and cur/ look like.
+type look struct {
+	stamp   string    // "" if they can't be looked at
+	changed time.Time // the last of their times
+	octets  int64     // of the larger one, as a directory
+}
+
+func (d *Dir) look() (l look) {
 	var words [2]string
 	for i, sub := range [...]string{"new", "cur"} {
 		fi, err := d.fsys.Lstat(d.join(sub))
-		if err != nil || now.Sub(fi.ModTime()) < settled || now.Sub(vfs.ChangeTime(fi)) < settled {
-			return ""
+		if err != nil {
+			return look{}
 		}
 		words[i] = vfs.Stamp(fi)
+		for _, at := range [...]time.Time{fi.ModTime(), vfs.ChangeTime(fi)} {
+			if at.After(l.changed) {
+				l.changed = at
+			}
+		}
+		l.octets = max(l.octets, fi.Size())
 	}
-	return words[0] + " " + words[1]
+	l.stamp = words[0] + " " + words[1]
+	return l
 }
 
-// recall gives the kept listing if it is of directories with this stamp; nil if there is none.
+// recall gives the kept listing if it is of directories with this stamp; nil if there is none. One from the future is of a time
+// before the clock was set back, and what has changed since may come to have the same times.
 func (d *Dir) recall(stamp string) []Message {
 	f, err := d.fsys.Open(d.join(listName))
 	if err != nil {
@@ -57,7 +78,7 @@ func (d *Dir) recall(stamp string) []Message {
 	}
 	defer f.Close()
 	fi, err := f.Stat()
-	if err != nil {
+	if err != nil || fi.ModTime().After(d.now()) {
 		return nil
 	}
 	return readList(f, fi.Size(), stamp)
@@ -105,25 +126,68 @@ func splitList(text string, count int) []Message {
 	return list
 }
 
-// remember keeps the listing of a large Maildir, made after its directories had that stamp. Nothing depends on success.
-func (d *Dir) remember(list []Message, stamp string) {
-	if len(list) < largeList || stamp == "" {
+// keeper keeps a listing that is about to be made; nil keeps none.
+type keeper struct {
+	d     *Dir
+	stamp string
+	tmp   string
+	file  vfs.File // nil: not made yet
+}
+
+// newKeeper decides whether a listing that begins now may be kept. Where this host's clock does not settle that, a new file
+// tells the time of the file system, which for a directory with few names is not worth the while.
+func (d *Dir) newKeeper(l look) *keeper {
+	age := d.now().Sub(l.changed)
+	k := &keeper{d: d, stamp: l.stamp}
+	switch {
+	case l.stamp == "", age < quiet, age < settled && l.octets <= oneBlock:
+		return nil
+	case age >= settled:
+		return k
+	}
+	if k.create() != nil {
+		return nil
+	}
+	fi, err := k.file.Stat()
+	if err != nil || fi.ModTime().Sub(l.changed) < quiet {
+		k.drop()
+		return nil
+	}
+	return k
+}
+
+func (k *keeper) create() (err error) {
+	k.tmp = k.d.join("tmp/" + unique(k.d.now(), k.d.host()))
+	k.file, err = k.d.fsys.Create(k.tmp)
+	return err
+}
+
+// keep keeps the listing if it is a long one. Nothing depends on success.
+func (k *keeper) keep(list []Message) {
+	switch {
+	case k == nil:
+		return
+	case len(list) < largeList, k.file == nil && k.create() != nil:
+		k.drop()
 		return
 	}
-	tmp := d.join("tmp/" + unique(d.now(), d.host()))
-	f, err := d.fsys.Create(tmp)
-	if err != nil {
-		return
-	}
-	_, err = f.Write(printList(list, stamp))
-	if cerr := f.Close(); err == nil {
+	_, err := k.file.Write(printList(list, k.stamp))
+	if cerr := k.file.Close(); err == nil {
 		err = cerr
 	}
 	if err == nil {
-		err = d.fsys.Rename(tmp, d.join(listName))
+		err = k.d.fsys.Rename(k.tmp, k.d.join(listName))
 	}
 	if err != nil {
-		d.fsys.Remove(tmp)
+		k.d.fsys.Remove(k.tmp)
+	}
+}
+
+// drop keeps nothing.
+func (k *keeper) drop() {
+	if k != nil && k.file != nil {
+		k.file.Close()
+		k.d.fsys.Remove(k.tmp)
 	}
 }
 

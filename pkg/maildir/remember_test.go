@@ -70,15 +70,56 @@ func TestListForgets(t *testing.T) {
 	}
 }
 
-// TestListYoung: a directory that was changed just now may change again and look the same.
+// TestListYoung: a listing is kept as soon as the clock of the file system has gone on since the last change. While a directory
+// may change again and look the same, none is; nor where that clock would have to be asked for little.
 func TestListYoung(t *testing.T) {
-	d, err := Create(vfs.NewMem(), "box")
-	must(t, err)
-	fillLarge(t, d)
-	d.Now = time.Now
-	list(t, d)
-	if _, err := d.fsys.Lstat(d.join(listName)); err == nil {
-		t.Errorf("a listing was kept")
+	changed := time.Unix(1700000000, 0)
+	tests := []struct {
+		name        string
+		disk, local time.Duration // what the two clocks have gone on by
+		few         bool
+		kept        bool
+	}{
+		{"within the tick", 0, 0, false, false},
+		{"busy", quiet - 1, quiet - 1, false, false},
+		{"the file system has gone on", quiet, quiet, false, true},
+		{"the file system stands still", 0, settled - 1, false, false},
+		{"the file system is slow", quiet - 1, settled - 1, false, false},
+		{"ours has not gone on", settled, -time.Hour, false, false},
+		{"few names", quiet, quiet, true, false},
+		{"old", 0, settled, false, true},
+	}
+	for _, test := range tests {
+		mem := vfs.NewMem()
+		at := changed
+		mem.Now = func() time.Time { return at }
+		d, err := Create(mem, "box")
+		must(t, err)
+		fillLarge(t, d)
+		if test.few {
+			mem = vfs.NewMem()
+			mem.Now = func() time.Time { return at }
+			d, err = Create(mem, "box")
+			must(t, err)
+			put(t, d, "new/1.M1P1.host", "")
+		}
+		at = changed.Add(test.disk)
+		d.Now = func() time.Time { return changed.Add(test.local) }
+		calls := len(mem.Calls())
+		before := list(t, d)
+		_, err = mem.Lstat(d.join(listName))
+		if kept := err == nil; kept != test.kept {
+			t.Errorf("%s: kept: %t, want %t", test.name, kept, test.kept)
+		}
+		wantList(t, list(t, d), before)
+		if left, _ := mem.ReadDirNames("box/tmp"); len(left) != 0 {
+			t.Errorf("%s: left in tmp: %q", test.name, left)
+		}
+		for _, call := range mem.Calls()[calls:] {
+			if test.few && call.Op == "create" {
+				t.Errorf("%s: %v", test.name, call)
+			}
+		}
 	}
 }
 

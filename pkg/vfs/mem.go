@@ -408,7 +408,8 @@ func (m *Mem) Lstat(name string) (fi fs.FileInfo, err error) {
 }
 
 func (n *node) info(name string) *info {
-	return &info{name: path.Base(name), size: int64(len(n.data)), mode: n.mode, mtime: n.mtime, atime: n.mtime, ctime: n.ctime,
+	size := int64(len(n.data) + 32*len(n.entries)) // directories grow with their names, as they do elsewhere
+	return &info{name: path.Base(name), size: size, mode: n.mode, mtime: n.mtime, atime: n.mtime, ctime: n.ctime,
 		ino: n.ino, links: n.links}
 }
 
