@@ -33,6 +33,8 @@ func newList(e *env) *cli.Command {
 			&cli.BoolFlag{Name: "paths", Usage: "print paths and nothing else"},
 			&cli.BoolFlag{Name: "null", Aliases: []string{"0"}, Usage: "paths, on standard input too, end in NUL"},
 			&cli.StringFlag{Name: "format", Usage: "print each message by the Go `TEMPLATE`"},
+			&cli.BoolFlag{Name: "summary", Usage: "print the header summary of mailx(1); exit 1 if there is no mail"},
+			&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "print nothing; exit 1 if there is no such message"},
 			jsonFlag(),
 		},
 		Action: func(c *cli.Context) error {
@@ -59,6 +61,8 @@ type lister struct {
 	marked       map[*maildir.Dir]bool // to be synced
 	nul          bool
 	out          recordPrinter
+	mustMatch    bool  // finding nothing is exit 1
+	matched      bool  // a message was found
 	err          error // of the output
 }
 
@@ -84,6 +88,9 @@ func (e *env) newLister(c *cli.Context) (*lister, error) {
 		}
 		l.filter.since = t
 	}
+	if l.mustMatch = c.Bool("quiet") || c.Bool("summary"); c.Bool("quiet") && !c.IsSet("limit") {
+		l.limit = 1 // will do
+	}
 	out, err := e.newRecordPrinter(c)
 	l.out = out
 	return l, err
@@ -95,10 +102,13 @@ func (l *lister) run(words []string) error {
 	}
 	if len(words) == 0 {
 		d, err := l.defaultDir()
-		if err != nil {
+		switch {
+		case err == nil:
+			l.list(d)
+		case l.inboxDir == nil && l.mustMatch && isNoMailbox(err):
+		default:
 			return readError(err)
 		}
-		l.list(d)
 	}
 	err := l.env.eachPath(words, l.nul, func(word string) {
 		if l.err == nil && l.limit != 0 {
@@ -115,7 +125,26 @@ func (l *lister) run(words []string) error {
 		return l.err
 	}
 	l.failed.add(readError(err))
-	return l.failed.err()
+	if err := l.failed.err(); err != nil || l.matched || !l.mustMatch {
+		return err
+	}
+	return l.out.nothing(l.whose(words))
+}
+
+// isNoMailbox reports that nothing has ever been delivered to a user.
+func isNoMailbox(err error) bool { return slices.Contains([]int{exNoInput, exNoUser}, exitCode(err)) }
+
+// whose says where mail was looked for.
+func (l *lister) whose(words []string) string {
+	switch {
+	case len(words) > 0:
+		return "in " + strings.Join(words, ", ")
+	case l.folder != "":
+		return "in " + l.folder
+	case l.user != "":
+		return "for " + l.user
+	}
+	return "for " + loginName()
 }
 
 // defaultDir is the inbox, or its folder.
@@ -218,6 +247,7 @@ func (l *lister) records(files []mailFile, named bool) {
 			return true
 		}
 		l.limit--
+		l.matched = true
 		l.moveToCur(r)
 		l.err = l.out.print(r)
 		return true

@@ -6,71 +6,148 @@ import (
 	"strings"
 )
 
-// posixMail turns the send mode of mailx(1), `mail -s subject address ... < body`, into the command line of `mailx
-// send`. bsd-mailx, GNU mailutils and s-nail disagree about -a and -A; see posixAttach.
+// posixMail turns a command line of mailx(1) into one of `mailx send`: `mail -s subject address ... < body`; or with -e, -H,
+// -f or -u into one of `mailx list`. bsd-mailx, GNU mailutils and s-nail disagree about -a and -A; see posixAttach.
 func posixMail(args []string) ([]string, error) {
-	return posixSend(args, func(name string) bool {
+	return posixWords(args, func(name string) bool {
 		info, err := os.Stat(name)
 		return err == nil && info.Mode().IsRegular()
 	})
 }
 
-// posixSend is the pure part; isFile says which names are files.
-func posixSend(args []string, isFile func(string) bool) ([]string, error) {
-	options := []string{"send"}
-	var words []string
+// posixLine is a command line of mailx(1), read.
+type posixLine struct {
+	isFile    func(string) bool
+	send      []string // options of send
+	sendsOnly string   // the first option that says something about a message to be sent, "-s"
+	words     []string // recipients, or the folder of -f
+
+	check, summary, folder bool   // -e, -H, -f
+	user                   string // -u
+
+	variables map[string]string // of -S, that say where the mail goes; and -f and -F behind --
+}
+
+// posixWords is the pure part; isFile says which names are files.
+func posixWords(args []string, isFile func(string) bool) ([]string, error) {
+	l := &posixLine{isFile: isFile, variables: map[string]string{}}
 	for len(args) > 0 {
 		arg := args[0]
 		switch {
 		case arg == "--":
-			words, args = append(words, args[1:]...), nil
+			if err := l.rest(args[1:]); err != nil {
+				return nil, err
+			}
+			args = nil
 			continue
 		case arg == "-" || !strings.HasPrefix(arg, "-"):
-			words, args = append(words, arg), args[1:]
+			l.words, args = append(l.words, arg), args[1:]
 			continue
 		}
-		more, used, err := posixOption(args, isFile)
+		used, err := l.option(args)
 		if err != nil {
 			return nil, err
 		}
-		options, args = append(options, more...), args[used:]
+		args = args[used:]
 	}
-	if len(words) == 0 && !slices.Contains(options, "--from-header") {
-		return nil, usagef("no recipients")
-	}
-	return append(append(options, "--"), words...), nil
+	return l.command()
 }
 
-// posixOption reads one word of options, "-s", "-shello", "-is hello", and says how many words it used.
-func posixOption(args []string, isFile func(string) bool) (options []string, used int, err error) {
+// command is what the line is for mailx.
+func (l *posixLine) command() ([]string, error) {
+	if l.check || l.summary || l.folder || l.user != "" {
+		return l.list()
+	}
+	options := slices.Concat([]string{"send"}, l.send, l.way())
+	if len(l.words) == 0 && !slices.Contains(options, "--from-header") {
+		return nil, usagef("no recipients; to see what has come there are mail -H, mailx list and mailx show")
+	}
+	return append(append(options, "--"), l.words...), nil
+}
+
+// rest reads what stands behind "--". Behind recipients bsd-mailx and s-nail hand it to sendmail: mail -s subject address
+// -- -f sender. Else, and whatever looks like an address, it is recipients.
+func (l *posixLine) rest(args []string) error {
+	if len(l.words) == 0 {
+		l.words = args
+		return nil
+	}
+	for len(args) > 0 {
+		word := args[0]
+		if args = args[1:]; len(word) < 2 || word[0] != '-' {
+			l.words = append(l.words, word)
+			continue
+		}
+		switch letter := word[1]; {
+		case strings.IndexByte("fFr", letter) >= 0:
+			value := word[2:]
+			if value == "" {
+				if len(args) == 0 {
+					return usagef("option -%c behind -- needs a value", letter)
+				}
+				value, args = args[0], args[1:]
+			}
+			l.variables["-"+strings.Replace(string(letter), "r", "f", 1)] = value
+		case strings.Contains(word, "@"):
+			l.words = append(l.words, word)
+		case strings.IndexByte("oOitv", letter) < 0:
+			return usagef("option %s behind --: of those of sendmail there are -f, -F and -r; an address goes in front", printable(word))
+		}
+	}
+	return nil
+}
+
+// option reads one word of options, "-s", "-shello", "-is hello", and says how many words it used.
+func (l *posixLine) option(args []string) (used int, err error) {
 	if name, ok := strings.CutPrefix(args[0], "--"); ok {
-		return posixLong(name, args)
+		return l.long(name, args)
 	}
 	letters := args[0][1:]
 	for i := range len(letters) {
 		letter := letters[i]
 		switch {
 		case letter == 'E':
-			return append(options, "--skip-empty"), 1 + posixSwallow(args[1:]), nil
-		case letter == 't': // s-nail, mailutils: the message has its header
-			options = append(options, "--from-header")
+			l.send = append(l.send, "--skip-empty")
+			return 1 + posixSwallow(args[1:]), nil
+		case l.plain(letter):
 			continue
-		case letter == 'v':
-			options = append(options, "--verbose")
-			continue
-		case strings.IndexByte("in~dBFN", letter) >= 0: // nothing that matters when the body is not typed in
-			continue
-		case strings.IndexByte("scbraAS", letter) < 0:
-			return nil, 0, usagef("unknown option -%c", letter)
+		case strings.IndexByte("scbraASu:", letter) < 0:
+			return 0, usagef("unknown option -%s", printable(letters[i:i+1]))
 		}
 		value, used, err := posixValue(letters[i+1:], args)
 		if err != nil {
-			return nil, 0, usagef("option -%c needs a value", letter)
+			return 0, usagef("option -%c needs a value", letter)
 		}
-		more, err := posixMeaning(letter, value, isFile)
-		return append(options, more...), used, err
+		return used, l.value(letter, value)
 	}
-	return options, 1, nil
+	return 1, nil
+}
+
+// plain takes an option without a value. Much of what there is matters only to people who type.
+func (l *posixLine) plain(letter byte) bool {
+	switch letter {
+	case 'e':
+		l.check = true
+	case 'H':
+		l.summary = true
+	case 'f':
+		l.folder = true
+	case 't': // s-nail, mailutils: the message has its header
+		l.sending("-t", "--from-header")
+	case 'v':
+		l.send = append(l.send, "--verbose")
+	default:
+		return strings.IndexByte("in~dBFNIR#.", letter) >= 0
+	}
+	return true
+}
+
+// sending notes options of send that make no sense when mail is read.
+func (l *posixLine) sending(name string, options ...string) {
+	if l.sendsOnly == "" {
+		l.sendsOnly = name
+	}
+	l.send = append(l.send, options...)
 }
 
 func posixValue(glued string, args []string) (value string, used int, err error) {
@@ -91,67 +168,71 @@ func posixSwallow(next []string) int {
 	return 0
 }
 
-// posixLong reads the two exact forms of -a and -A, and what GNU mailutils calls the common options.
-func posixLong(name string, args []string) (options []string, used int, err error) {
+// long reads the two exact forms of -a and -A, and the long options of GNU mailutils that scripts use.
+func (l *posixLine) long(name string, args []string) (used int, err error) {
 	name, value, glued := strings.Cut(name, "=")
-	switch name {
-	case "attach", "account", "subject", "cc", "bcc", "from":
-	default:
-		return nil, 0, usagef("unknown option --%s", name)
+	plain := map[string]byte{"to": 't', "exist": 'e', "headers": 'H', "file": 'f', "ignore": 'i', "norc": 'n', "nosum": 'N', "debug": 'd'}
+	valued := map[string]byte{"user": 'u', "append": 'h', "return-address": 'r', "attach": 0, "account": 0, "subject": 's', "cc": 'c', "bcc": 'b',
+		"from": 'r'}
+	if letter, known := plain[name]; known && (!glued || name == "file") {
+		if l.plain(letter); glued {
+			l.words = append(l.words, value)
+		}
+		return 1, nil
 	}
-	if glued {
-		return []string{"--" + name + "=" + value}, 1, nil
+	letter, known := valued[name]
+	if !known {
+		return 0, usagef("unknown option --%s", printable(name))
 	}
-	if len(args) < 2 {
-		return nil, 0, usagef("option --%s needs a value", name)
+	used = 1
+	if !glued {
+		if len(args) < 2 {
+			return 0, usagef("option --%s needs a value", name)
+		}
+		value, used = args[1], 2
 	}
-	return []string{"--" + name + "=" + args[1]}, 2, nil
+	if letter == 0 {
+		l.sending("--"+name, "--"+name+"="+value)
+		return used, nil
+	}
+	return used, l.value(letter, value)
 }
 
-// posixMeaning says what an option with a value is for send.
-func posixMeaning(letter byte, value string, isFile func(string) bool) ([]string, error) {
+// value takes an option with its value. 'h' stands for --append, which is a header whatever it looks like.
+func (l *posixLine) value(letter byte, value string) error {
+	names := map[byte]string{'s': "subject", 'c': "cc", 'b': "bcc", 'r': "from", 'h': "header"}
 	switch letter {
-	case 's':
-		return []string{"--subject=" + value}, nil
-	case 'c':
-		return []string{"--cc=" + value}, nil
-	case 'b':
-		return []string{"--bcc=" + value}, nil
-	case 'r':
-		return []string{"--from=" + value}, nil
+	case 'u':
+		if l.user = value; value == "" {
+			return usagef("-u needs the name of a user")
+		}
+	case ':': // s-nail: which of its files it reads
 	case 'S':
-		return posixVariable(value), nil
+		return l.variable(value)
+	case 'a', 'A':
+		option, err := posixAttach(letter, value, l.isFile)
+		if err != nil {
+			return err
+		}
+		l.sending("-"+string(letter), option)
 	default:
-		return posixAttach(letter, value, isFile)
-	}
-}
-
-// posixVariable takes the variables that say something about a message or where it goes; all others are accepted. A mta
-// that is a program of this host, as /usr/sbin/sendmail is, means what happens anyway.
-func posixVariable(assignment string) []string {
-	name, value, _ := strings.Cut(assignment, "=")
-	switch {
-	case value == "":
-	case name == "from":
-		return []string{"--from=" + value}
-	case name == "smtp", name == "mta" && strings.Contains(value, "://") && !strings.HasPrefix(value, "file://"):
-		return []string{"--server=" + value}
+		l.sending("-"+string(letter), "--"+names[letter]+"="+value)
 	}
 	return nil
 }
 
 // posixAttach reads -a and -A. bsd-mailx: -a is a header. mailutils: -a is a header, -A a file. s-nail: -a is a file, -A
 // an account. What X looks like decides; when it looks like nothing, the error names both readings.
-func posixAttach(letter byte, x string, isFile func(string) bool) ([]string, error) {
+func posixAttach(letter byte, x string, isFile func(string) bool) (string, error) {
 	switch {
 	case letter == 'a' && isHeader(x):
-		return []string{"--header=" + x}, nil
+		return "--header=" + x, nil
 	case isFile(x):
-		return []string{"--attach=" + x}, nil
+		return "--attach=" + x, nil
 	case letter == 'a':
-		return nil, usagef("-a %q is neither a header (Name: value) nor a file", x)
+		return "", usagef("-a %q is neither a header (Name: value) nor a file", x)
 	}
-	return []string{"--account=" + x}, nil
+	return "--account=" + x, nil
 }
 
 // isHeader reports "Name: value" (RFC 5322 §2.2: printable, no blank in the name).

@@ -2,7 +2,9 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
+	"io"
 	"io/fs"
 	"strings"
 	"sync"
@@ -17,6 +19,7 @@ type record struct {
 	message.Summary
 	isNew  bool      // as it was listed, before --mark
 	size   int64     // octets on disk
+	lines  int       // of the whole message
 	stored time.Time // modification time: when it was delivered
 	err    error
 }
@@ -73,6 +76,7 @@ const (
 	needName   need = iota // nothing: the name has it
 	needTime               // when it was stored: one lstat
 	needHeader             // the header is read, and no more of the message
+	needLines              // all of it is read, to count its lines
 )
 
 // load fills a record in. fs.ErrNotExist in err says that the message has gone meanwhile.
@@ -103,6 +107,23 @@ func (r *record) load(n need, br *bufio.Reader) {
 		return
 	}
 	r.Summary = message.Summarize(h)
+	if n == needLines {
+		r.lines, r.err = countLines(io.NewSectionReader(f, 0, r.size))
+	}
+}
+
+func countLines(in io.Reader) (n int, err error) {
+	buf := make([]byte, 32<<10)
+	for {
+		got, err := in.Read(buf)
+		n += bytes.Count(buf[:got], []byte{'\n'})
+		if err == io.EOF {
+			return n, nil
+		}
+		if err != nil {
+			return n, err
+		}
+	}
 }
 
 // Reading ahead: workers hide the disk's latency, and a chunk bounds what is held at a time.

@@ -15,14 +15,25 @@ type recordPrinter struct {
 	need  need // what print wants to know of a record
 	print func(*record) error
 	flush func() error
+
+	nothing func(where string) error // instead, where no record has to be exit 1
 }
 
-// newRecordPrinter reads --paths, --null, --format and --json.
+// newRecordPrinter reads --paths, --null, --format, --summary, --quiet and --json.
 func (e *env) newRecordPrinter(c *cli.Context) (recordPrinter, error) {
-	paths := c.Bool("paths") || c.Bool("null")
+	paths, forms := c.Bool("paths") || c.Bool("null"), 0
+	for _, is := range []bool{paths, c.Bool("json"), c.IsSet("format"), c.Bool("summary"), c.Bool("quiet")} {
+		if is {
+			forms++
+		}
+	}
 	switch {
-	case paths && (c.Bool("json") || c.IsSet("format")), c.Bool("json") && c.IsSet("format"):
-		return recordPrinter{}, usagef("one of --paths, --format and --json")
+	case forms > 1:
+		return recordPrinter{}, usagef("one of --paths, --format, --summary, --quiet and --json")
+	case c.Bool("quiet"):
+		return quietPrinter(), nil
+	case c.Bool("summary"):
+		return e.summaryPrinter(), nil
 	case paths:
 		return e.pathPrinter(c.Bool("null")), nil
 	case c.IsSet("format"):
@@ -54,24 +65,24 @@ func (e *env) columnRecords() recordPrinter {
 	if e.stdoutIsTerminal() {
 		p := e.newPrinter([]column{{name: "flags", color: "1"}, {name: "date", right: true}, {name: "from", flexible: true},
 			{name: "subject", flexible: true}}, false)
-		return recordPrinter{needHeader, func(r *record) error {
+		return recordPrinter{need: needHeader, print: func(r *record) error {
 			p.row(r.letters(), r.date(), r.From, r.Subject)
 			return p.err
-		}, p.flush}
+		}, flush: p.flush}
 	}
 	p := e.newPrinter([]column{{name: "path"}, {name: "flags"}, {name: "date"}, {name: "from"}, {name: "subject"}}, false)
-	return recordPrinter{needHeader, func(r *record) error {
+	return recordPrinter{need: needHeader, print: func(r *record) error {
 		p.row(r.path(), r.letters(), r.date(), r.From, r.Subject)
 		return p.err
-	}, p.flush}
+	}, flush: p.flush}
 }
 
 func (e *env) jsonRecords() recordPrinter {
 	p := e.newPrinter(recordColumns(), true)
-	return recordPrinter{needHeader, func(r *record) error {
+	return recordPrinter{need: needHeader, print: func(r *record) error {
 		p.row(r.values()...)
 		return p.err
-	}, p.flush}
+	}, flush: p.flush}
 }
 
 // recordColumns are the keys that list and show have in common.
