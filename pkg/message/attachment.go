@@ -2,21 +2,23 @@ package message
 
 import (
 	"bufio"
+	"bytes"
 	"fmt"
 	"io"
 	"mime"
 	"path"
 	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 // Attachment is a file that goes with a message. It is streamed, never held in memory.
 type Attachment struct {
 	Name      string // file name for the receiver; only what follows the last "/" is used
 	Type      string // media type, perhaps with parameters; empty: by the name
-	Inline    bool
+	Inline    bool   // for the HTML that names its ContentID; else it is shown by itself
 	ContentID string // without angle brackets: what HTML means by "cid:"
-	// Open gives the octets; it is called once, for message/rfc822 twice.
+	// Open gives the octets; it is called once, for messages twice.
 	Open func() (io.ReadCloser, error)
 }
 
@@ -38,14 +40,19 @@ func (a Attachment) part() (*part, error) {
 	}
 	p := &part{body: a.write}
 	encoding := encBase64
-	if mediaType == "message/rfc822" { // base64 is not allowed there (RFC 2046 §5.2.1)
-		if mediaType, encoding, err = a.embedded(); err != nil {
-			return nil, err
-		}
-		if encoding == enc7bit {
-			p.body = a.copy
-		}
+	switch {
+	case strings.HasPrefix(mediaType, "message/") && !strings.HasPrefix(mediaType, "message/global"):
+		mediaType, encoding, err = a.unencoded(p, mediaType)
+	case strings.HasPrefix(mediaType, "text/") && !slices.Contains(params, "charset"):
+		params, err = a.withCharset(p, params)
 	}
+	if err != nil {
+		return nil, err
+	}
+	return p, a.addFields(p, name, mediaType, encoding, params)
+}
+
+func (a Attachment) addFields(p *part, name, mediaType, encoding string, params []string) error {
 	disposition := "attachment"
 	if a.Inline {
 		disposition = "inline"
@@ -54,25 +61,24 @@ func (a Attachment) part() (*part, error) {
 	if name != "" {
 		dispositionParams = []string{"filename", name}
 	}
-	err = p.addFields(
+	err := p.addFields(
 		"Content-Type", paramTokens(mediaType, params...),
 		"Content-Transfer-Encoding", []string{" " + encoding},
 		"Content-Disposition", paramTokens(disposition, dispositionParams...),
 	)
-	if err == nil && a.ContentID != "" {
-		err = p.addID(a.ContentID)
-	}
-	return p, err
-}
-
-func (p *part) addID(id string) error {
-	if !strings.Contains(id, "@") {
-		id += "@localhost"
-	}
-	if !validMsgID("<" + id + ">") {
+	switch {
+	case err != nil || a.ContentID == "":
+		return err
+	case !validContentID(a.ContentID):
 		return &FieldError{Field: "Content-ID", Reason: "bad content id"}
 	}
-	return p.addFields("Content-ID", []string{" <" + id + ">"})
+	return p.addFields("Content-ID", []string{" <" + a.ContentID + ">"})
+}
+
+// validContentID reports what may stand between the angle brackets of a Content-ID. It is kept as it is given, because HTML
+// names it so. QUIRK: RFC 2045 §7 wants an "@" in it; hardly any program makes one, and all readers do without.
+func validContentID(id string) bool {
+	return id != "" && len(id) <= maxLine/2 && isASCII(id) && badControl(id, false) == "" && !strings.ContainsAny(id, " <>")
 }
 
 // mediaType gives the type and its parameters as name, value pairs.
@@ -84,52 +90,92 @@ func (a Attachment) mediaType() (string, []string, error) {
 	if err != nil || strings.Count(t, "/") != 1 || strings.HasPrefix(t, "multipart/") {
 		return "", nil, &FieldError{Field: "Content-Type", Reason: fmt.Sprintf("bad media type %.60q", a.Type)}
 	}
-	var list []string
-	for k, v := range params {
-		list = append(list, k+"\x00"+v)
+	return t, sortedParams(params), nil
+}
+
+// sniffed is how much of a text is looked at for its charset.
+const sniffed = 64 << 10
+
+// withCharset opens a text to see what it is in. The octets stay as they are.
+func (a Attachment) withCharset(p *part, params []string) ([]string, error) {
+	f, err := a.Open()
+	if err != nil {
+		return nil, err
 	}
-	slices.Sort(list)
-	var pairs []string
-	for _, kv := range list {
-		k, v, _ := strings.Cut(kv, "\x00")
-		pairs = append(pairs, k, v)
+	br := bufio.NewReaderSize(f, sniffed)
+	p.body = func(w io.Writer) error { return writeAndClose(w, br, f) }
+	start, err := br.Peek(sniffed)
+	if err != nil && err != io.EOF {
+		f.Close()
+		return nil, err
 	}
-	return t, pairs, nil
+	if charset := sniffCharset(start, err == io.EOF); charset != "" {
+		params = append([]string{"charset", charset}, params...)
+	}
+	return params, nil
+}
+
+// sniffCharset is "" for what nobody can tell.
+func sniffCharset(start []byte, whole bool) string {
+	switch {
+	case isUTF16(start):
+		return "utf-16"
+	case isASCII(string(start)) && whole:
+		return "us-ascii"
+	}
+	if !whole {
+		start = start[:bytes.LastIndexFunc(start, func(r rune) bool { return r < 0x80 })+1]
+	}
+	if !utf8.Valid(start) {
+		return ""
+	}
+	return "utf-8"
+}
+
+func writeAndClose(w io.Writer, r io.Reader, c io.Closer) error {
+	err := writeBase64(w, r)
+	if cerr := c.Close(); err == nil {
+		err = cerr
+	}
+	return err
 }
 
 // typeByName knows the usual endings; it reads no files, so the answer is the same on every host.
 func typeByName(name string) string {
-	switch strings.ToLower(path.Ext(name)) {
-	case ".txt", ".log", ".text", ".conf", ".md":
-		return "text/plain"
-	case ".html", ".htm":
-		return "text/html"
-	case ".csv":
-		return "text/csv"
-	case ".ics":
-		return "text/calendar"
-	case ".diff", ".patch":
-		return "text/x-diff"
-	case ".pdf":
-		return "application/pdf"
-	case ".json":
-		return "application/json"
-	case ".xml":
-		return "application/xml"
-	case ".zip":
-		return "application/zip"
-	case ".gz", ".tgz":
-		return "application/gzip"
-	case ".png":
-		return "image/png"
-	case ".jpg", ".jpeg":
-		return "image/jpeg"
-	case ".gif":
-		return "image/gif"
-	case ".svg":
-		return "image/svg+xml"
-	case ".eml":
-		return "message/rfc822"
+	ext := strings.ToLower(path.Ext(name))
+	if ext == "" {
+		return "application/octet-stream"
+	}
+	for _, t := range [...]struct{ endings, mediaType string }{
+		{".txt .log .text .conf .md ", "text/plain"},
+		{".vcf ", "text/vcard"},
+		{".html .htm ", "text/html"},
+		{".csv ", "text/csv"},
+		{".ics ", "text/calendar"},
+		{".diff .patch ", "text/x-diff"},
+		{".pdf ", "application/pdf"},
+		{".json ", "application/json"},
+		{".xml ", "application/xml"},
+		{".zip ", "application/zip"},
+		{".tar ", "application/x-tar"},
+		{".docx ", "application/vnd.openxmlformats-officedocument.wordprocessingml.document"},
+		{".xlsx ", "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"},
+		{".pptx ", "application/vnd.openxmlformats-officedocument.presentationml.presentation"},
+		{".odt ", "application/vnd.oasis.opendocument.text"},
+		{".ods ", "application/vnd.oasis.opendocument.spreadsheet"},
+		{".gz .tgz ", "application/gzip"},
+		{".png ", "image/png"},
+		{".jpg .jpeg ", "image/jpeg"},
+		{".gif ", "image/gif"},
+		{".svg ", "image/svg+xml"},
+		{".webp ", "image/webp"},
+		{".mp3 ", "audio/mpeg"},
+		{".mp4 ", "video/mp4"},
+		{".eml ", "message/rfc822"},
+	} {
+		if strings.Contains(t.endings, ext+" ") {
+			return t.mediaType
+		}
 	}
 	return "application/octet-stream"
 }
@@ -157,36 +203,103 @@ func (a Attachment) with(do func(io.Reader) error) error {
 	return err
 }
 
-// embedded says how a whole message goes into another: as it is if it is 7 bit, else as message/global, which may be
-// encoded (RFC 6532 §3.7).
-func (a Attachment) embedded() (mediaType, encoding string, err error) {
-	mediaType, encoding = "message/rfc822", enc7bit
-	err = a.with(func(r io.Reader) error {
-		ok, err := is7bit(r)
-		if !ok {
-			mediaType, encoding = "message/global", encBase64
-		}
-		return err
-	})
-	return mediaType, encoding, err
+// unencoded says how a message goes into another, where neither base64 nor quoted-printable is allowed (RFC 2046 §5.2): as
+// it is, 7 bit or 8 bit. What can't be that is message/global, which may be encoded (RFC 6532 §3.7), or no message any more.
+func (a Attachment) unencoded(p *part, mediaType string) (newType, encoding string, err error) {
+	l, err := a.look()
+	switch {
+	case err != nil:
+		return "", "", err
+	case l.is7bit():
+		encoding = enc7bit
+	case l.is8bit() && mediaType == "message/rfc822":
+		encoding, p.is8bit = enc8bit, true
+	case mediaType == "message/rfc822":
+		return "message/global", encBase64, nil
+	default:
+		return "application/octet-stream", encBase64, nil
+	}
+	p.body, p.delims = a.copy, l.delims
+	return mediaType, encoding, nil
 }
 
-// is7bit reports RFC 2045 §2.7 data: ASCII without NUL or lone CR, lines of at most 998 octets.
-func is7bit(r io.Reader) (bool, error) {
-	br := bufio.NewReader(&crlfReader{br: bufio.NewReader(r)})
-	line := 0
-	for {
-		c, err := br.ReadByte()
-		switch {
-		case err == io.EOF:
-			return true, nil
-		case err != nil:
-			return false, err
-		case c == '\n':
-			line = -1
-		case c == 0 || c == '\r' || c >= 0x80 || line >= maxLine:
-			return false, nil
-		}
-		line++
+// embedded says how a message goes into a report: as it is if it is 7 bit, else as message/global, so that every server
+// takes the report.
+func (a Attachment) embedded() (mediaType, encoding string, err error) {
+	l, err := a.look()
+	if err != nil || l.is7bit() {
+		return "message/rfc822", enc7bit, err
 	}
+	return "message/global", encBase64, nil
+}
+
+// messageLook is what has been seen of a message that is to go into another.
+type messageLook struct {
+	line       []byte // its start
+	length     int    // of the line
+	lastCR     bool   // a CR that may be part of a line end
+	isTooLong  bool   // a line is longer than 998 octets
+	isBinary   bool   // NUL, or CR that is not part of a line end
+	high       bool   // 8-bit data
+	highHeader bool   // 8-bit data in a header, its own or one inside
+	delims     []string
+}
+
+// is7bit reports RFC 2045 §2.7 data, is8bit that of §2.8 which a server without 8BITMIME can be given converted.
+func (l *messageLook) is7bit() bool { return !l.isTooLong && !l.isBinary && !l.high }
+func (l *messageLook) is8bit() bool { return !l.isTooLong && !l.isBinary && !l.highHeader }
+
+// look reads the message once.
+func (a Attachment) look() (l *messageLook, err error) {
+	l = &messageLook{}
+	err = a.with(func(r io.Reader) error {
+		root, err := Parse(io.TeeReader(r, l))
+		if err != nil {
+			return err
+		}
+		l.endLine()
+		root.Walk(func(p *Part) bool {
+			for _, f := range p.Header.Fields() {
+				l.highHeader = l.highHeader || !isASCII(string(f.Raw()))
+			}
+			return !l.highHeader
+		})
+		return nil
+	})
+	return l, err
+}
+
+// Write looks at a piece.
+func (l *messageLook) Write(b []byte) (int, error) {
+	for _, c := range b {
+		if l.lastCR && c != '\n' {
+			l.isBinary = true
+		}
+		if l.lastCR = c == '\r'; l.lastCR {
+			continue
+		}
+		if c == '\n' {
+			l.endLine()
+			continue
+		}
+		l.high = l.high || c >= 0x80
+		l.isBinary = l.isBinary || c == 0
+		if l.length++; l.length <= maxLine && (l.length > len(ourDelim) || c == ourDelim[l.length-1]) && len(l.line) == l.length-1 {
+			l.line = append(l.line, c)
+		}
+	}
+	return len(b), nil
+}
+
+// maxDelims bounds what a hostile message makes us remember.
+const maxDelims = 10_000
+
+// endLine keeps a line that looks like a boundary of ours.
+func (l *messageLook) endLine() {
+	if len(l.line) > len(ourDelim) && len(l.delims) < maxDelims {
+		l.delims = append(l.delims, string(l.line))
+	}
+	l.isBinary = l.isBinary || l.lastCR
+	l.isTooLong = l.isTooLong || l.length > maxLine
+	l.line, l.length, l.lastCR = l.line[:0], 0, false
 }

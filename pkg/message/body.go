@@ -8,6 +8,10 @@ import (
 	"io"
 	"mime/quotedprintable"
 	"unicode/utf8"
+
+	"golang.org/x/text/encoding"
+	"golang.org/x/text/encoding/unicode"
+	"golang.org/x/text/transform"
 )
 
 // textSample is how much of a text is looked at to choose its encoding. A longer text is written as UTF-8 in
@@ -17,9 +21,18 @@ const textSample = 1 << 20
 // The transfer encodings that we write (RFC 2045 §6).
 const (
 	enc7bit   = "7bit"
+	enc8bit   = "8bit"
 	encQP     = "quoted-printable"
 	encBase64 = "base64"
 )
+
+// textOptions say what is known about a text and how it is to be written. The zero value lets all be found out.
+type textOptions struct {
+	charset  string // that it is in; one we don't know is its label
+	locale   string // the charset of what is not UTF-8; empty: such octets stay as they are
+	encoding string // "8bit", "quoted-printable", "base64"; empty: by the content
+	isHTML   bool   // it may say itself what it is in
+}
 
 // textTraits is what choosing an encoding needs to know.
 type textTraits struct {
@@ -60,10 +73,15 @@ func inspect(b []byte) textTraits {
 }
 
 // encoding chooses: 7bit where it can be, base64 where more than half of the octets would be escaped, else
-// quoted-printable, which people can still read and grep in the spool.
-func (t textTraits) encoding(whole bool) string {
+// quoted-printable, which people can still read and grep in the spool. What was asked for is done where it can be.
+func (t textTraits) encoding(whole bool, asked string) string {
+	isClean := whole && !t.control
 	switch {
-	case whole && t.high == 0 && !t.control && t.longest <= foldAt:
+	case asked == encQP, asked == encBase64:
+		return asked
+	case asked == enc8bit && isClean && t.longest <= maxLine:
+		return enc8bit
+	case asked != enc8bit && isClean && t.high == 0 && t.longest <= foldAt:
 		return enc7bit
 	case 2*t.escapes > t.octets:
 		return encBase64
@@ -72,10 +90,11 @@ func (t textTraits) encoding(whole bool) string {
 }
 
 // charset labels the text. Octets that are not UTF-8 never fail and are never changed: a text with some characters in
-// UTF-8 is labelled utf-8 in spite of them, one with none is unknown-8bit (RFC 1428).
-func (t textTraits) charset(whole bool) string {
+// UTF-8 is labelled utf-8 in spite of them, one with none is unknown-8bit (RFC 1428). What is written in 8bit may yet be
+// edited by somebody who knows other characters than ASCII.
+func (t textTraits) charset(whole bool, encoding string) string {
 	switch {
-	case whole && t.high == 0:
+	case whole && t.high == 0 && encoding != enc8bit:
 		return "us-ascii"
 	case t.high == 0 || t.utf8 || t.someUTF8:
 		return "utf-8"
@@ -87,24 +106,134 @@ func (t textTraits) charset(whole bool) string {
 type textBody struct {
 	charset, encoding string
 	src               io.Reader // in local form
+	delims            []string  // lines that look like a boundary of ours, if it is written as it is
 }
 
-// newTextBody reads the sample of r and chooses. CRLF becomes LF first. A read error comes back at once.
-func newTextBody(r io.Reader) (*textBody, error) {
-	br := bufio.NewReader(&crlfReader{br: bufio.NewReader(r)})
-	sample, err := io.ReadAll(io.LimitReader(br, textSample+1))
+// newTextBody reads the sample of r and chooses. What is in another charset becomes UTF-8, and CRLF becomes LF. A read
+// error comes back at once.
+func newTextBody(r io.Reader, o textOptions) (*textBody, error) {
+	r, err := o.toUTF8(r)
 	if err != nil {
 		return nil, err
 	}
-	whole := len(sample) <= textSample
+	br := bufio.NewReader(&crlfReader{br: bufio.NewReader(r)})
+	sample, whole, err := readSample(br)
+	if err != nil {
+		return nil, err
+	}
 	t := inspect(sample)
 	if !whole && !t.utf8 { // the sample may end inside a character
 		t = inspect(sample[:bytes.LastIndexFunc(sample, func(r rune) bool { return r < 0x80 })+1])
 	}
-	return &textBody{
-		charset: t.charset(whole), encoding: t.encoding(whole),
-		src: io.MultiReader(bytes.NewReader(sample), br),
-	}, nil
+	b := &textBody{encoding: t.encoding(whole, o.encoding), src: io.MultiReader(bytes.NewReader(sample), br)}
+	if b.charset = t.charset(whole, b.encoding); o.charset != "" && !KnownCharset(o.charset) {
+		b.charset = o.charset
+	}
+	if b.encoding == enc7bit || b.encoding == enc8bit {
+		b.delims = delimsIn(sample)
+	}
+	return b, nil
+}
+
+// delimsIn finds the lines of a text that look like a boundary of ours.
+func delimsIn(text []byte) []string {
+	if !bytes.Contains(text, []byte(ourDelim)) {
+		return nil
+	}
+	var found []string
+	for line := range bytes.Lines(text) {
+		if bytes.HasPrefix(line, []byte(ourDelim)) {
+			found = append(found, string(line))
+		}
+	}
+	return found
+}
+
+func readSample(r io.Reader) (sample []byte, whole bool, err error) {
+	sample, err = io.ReadAll(io.LimitReader(r, textSample+1))
+	return sample, len(sample) <= textSample, err
+}
+
+// toUTF8 gives the text in UTF-8, without a byte order mark. The charset is the one that was named, else that of the mark,
+// else UTF-8 if the text is that, else what the text says itself, else that of the locale. Where none of these is known
+// the octets stay as they are.
+func (o textOptions) toUTF8(r io.Reader) (io.Reader, error) {
+	sample, whole, err := readSample(r)
+	if err != nil {
+		return nil, err
+	}
+	if !whole {
+		r = io.MultiReader(bytes.NewReader(sample), r)
+	} else {
+		r = bytes.NewReader(sample)
+	}
+	if enc := o.decoder(sample, whole); enc != nil {
+		return transform.NewReader(r, enc.NewDecoder()), nil
+	}
+	if mark := []byte("\ufeff"); bytes.HasPrefix(sample, mark) {
+		_, err = io.CopyN(io.Discard, r, int64(len(mark)))
+	}
+	return r, err
+}
+
+// decoder is nil for UTF-8, and for octets that nobody knows.
+func (o textOptions) decoder(sample []byte, whole bool) encoding.Encoding {
+	if o.charset != "" {
+		return encodingOf(o.charset)
+	}
+	if isUTF16(sample) {
+		return unicode.UTF16(unicode.LittleEndian, unicode.ExpectBOM)
+	}
+	if !whole {
+		sample = sample[:bytes.LastIndexFunc(sample, func(r rune) bool { return r < 0x80 })+1]
+	}
+	if utf8.Valid(sample) {
+		return nil
+	}
+	if o.isHTML {
+		if enc := encodingOf(metaCharset(sample)); enc != nil {
+			return enc
+		}
+	}
+	return encodingOf(o.locale)
+}
+
+// isUTF16 reports a text that begins with the byte order mark of UTF-16, and has some ASCII in that form.
+func isUTF16(b []byte) bool {
+	if len(b) < 4 {
+		return false
+	}
+	high := 1 // the octet of a character that is 0 in ASCII
+	switch {
+	case b[0] == 0xfe && b[1] == 0xff:
+		high = 0
+	case b[0] != 0xff || b[1] != 0xfe:
+		return false
+	}
+	for i := 2; i+1 < len(b); i += 2 {
+		if b[i+high] == 0 && b[i+1-high] != 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// metaCharset finds the charset that HTML names near its start: <meta charset=...>, or charset= in the Content-Type that
+// one stands for.
+func metaCharset(b []byte) string {
+	b = bytes.ToLower(b[:min(len(b), 1024)])
+	for {
+		_, rest, ok := bytes.Cut(b, []byte("<meta"))
+		if !ok {
+			return ""
+		}
+		tag, _, _ := bytes.Cut(rest, []byte(">"))
+		if _, name, ok := bytes.Cut(tag, []byte("charset=")); ok {
+			name = bytes.TrimLeft(name, `"' `)
+			return string(name[:len(name)-len(bytes.TrimLeft(name, "abcdefghijklmnopqrstuvwxyz0123456789-_"))])
+		}
+		b = rest
+	}
 }
 
 // writeTo writes the encoded text; it always ends in LF.

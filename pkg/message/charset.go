@@ -143,6 +143,28 @@ func windowsEncoding(name string) encoding.Encoding {
 	return nil
 }
 
+// KnownCharset reports a charset that texts can be converted from, UTF-8 and ASCII among them.
+func KnownCharset(name string) bool {
+	switch strings.ToLower(name) {
+	case "utf-8", "utf8", "us-ascii", "ascii", "ansi_x3.4-1968":
+		return true
+	}
+	return encodingOf(name) != nil
+}
+
+// DecodeInput gives a word that was typed in a charset as UTF-8. It stays as it is if it is that already, or the charset
+// is not known.
+func DecodeInput(charset, s string) string {
+	enc := encodingOf(charset)
+	if enc == nil || utf8.ValidString(s) {
+		return s
+	}
+	if text, err := enc.NewDecoder().String(s); err == nil {
+		return text
+	}
+	return s
+}
+
 // utf8Reader converts r from a charset. What has no meaning becomes U+FFFD; it never fails by itself.
 func utf8Reader(charset string, r io.Reader) io.Reader {
 	if enc := encodingOf(charset); enc != nil {

@@ -18,7 +18,7 @@ type Draft struct {
 	From, ReplyTo []Mailbox
 	Sender        *Mailbox
 	To, Cc        []Mailbox
-	Bcc           []Mailbox // never written: recipients belong to the envelope
+	Bcc           []Mailbox // not written: recipients belong to the envelope
 	Subject       string
 	Date          time.Time // zero: now
 	MessageID     string    // with its angle brackets; empty: a new one at the domain of From
@@ -26,19 +26,26 @@ type Draft struct {
 	References    string
 	AutoSubmitted string // "auto-generated", "auto-replied" (RFC 3834 §5); empty: not automatic
 
-	// Headers are written after the rest. A name that Draft has too replaces it. Content-Type gives the type of Text ("text/html");
-	// MIME-Version and Content-Transfer-Encoding are ignored, because they are ours to say. Bcc is refused.
+	// Headers are written after the rest. A name that Draft has too replaces it. Content-Type gives the type of Text ("text/html")
+	// with its parameters, and the charset that it is in; MIME-Version and Content-Transfer-Encoding are ignored, because
+	// they are ours to say. Bcc is refused.
 	Headers []HeaderField
 
-	Text, HTML  io.Reader // nil: none. UTF-8 is expected, anything is taken
+	Text, HTML  io.Reader // nil: none. Anything is taken
+	Charset     string    // that both are in; empty: by a byte order mark, else UTF-8 if they are that
+	Locale      string    // the charset of what is not UTF-8 and has none of its own; empty: such octets stay as they are
+	Encoding    string    // of both, "8bit", "quoted-printable" or "base64", if that can be; empty: by the content
 	Attachments []Attachment
+
+	KeepBcc bool // Bcc is written after all: for a program that takes the recipients out of the header
 
 	Random io.Reader // for boundaries and ids; nil: crypto/rand
 }
 
-// Write writes the message in local form, all of it 7 bit but for addresses that are UTF-8 themselves (RFC 6532), in
-// lines of at most 76 octets (a URL or an address that is longer stays whole). It stops at the first error: a
-// *FieldError for a value that can't go into a header (then nothing has been written), or the one of a reader or of w.
+// Write writes the message in local form, all of it 7 bit in lines of at most 76 octets. What stays as it is: a URL or an
+// address that is longer, addresses that are UTF-8 themselves (RFC 6532), messages that are attached, and texts in 8bit.
+// It stops at the first error: a *FieldError for a value that can't go into a header (then nothing has been written), or
+// the one of a reader or of w.
 func (d *Draft) Write(w io.Writer) error {
 	d2 := *d
 	d2.Headers = slices.Clone(d.Headers)
@@ -80,12 +87,16 @@ func (d *Draft) fields() ([]byte, error) {
 		p.mailboxes("Sender", []Mailbox{*d.Sender})
 	}
 	p.mailboxes("Reply-To", d.ReplyTo)
-	if len(d.To) == 0 && len(d.Cc) == 0 && !p.overrides("Cc") {
+	if len(d.To) == 0 && len(d.Cc) == 0 && !p.overrides("Cc") && !d.KeepBcc {
 		p.raw("To", []string{" undisclosed-recipients:;"}) // RFC 5322 §3.6.3 needs none, some receivers do
 	}
 	p.mailboxes("To", d.To)
 	p.mailboxes("Cc", d.Cc)
-	p.check("Bcc", d.Bcc)
+	if d.KeepBcc {
+		p.mailboxes("Bcc", d.Bcc)
+	} else {
+		p.check("Bcc", d.Bcc)
+	}
 	if d.Subject != "" {
 		p.text("Subject", d.Subject)
 	}

@@ -173,7 +173,7 @@ func (r Report) subject() string {
 }
 
 func (r Report) parts() ([]*part, error) {
-	text, err := textPart("text/plain", strings.NewReader(r.text()))
+	text, err := textPart("text/plain", nil, strings.NewReader(r.text()), textOptions{})
 	if err != nil {
 		return nil, err
 	}
@@ -381,7 +381,7 @@ func (r Report) originalHeaders() (*part, error) {
 	}
 	var b bytes.Buffer
 	h.WriteTo(&b)
-	p, err := textPart("text/rfc822-headers", bytes.NewReader(bytes.TrimSuffix(b.Bytes(), []byte("\n"))))
+	p, err := textPart("text/rfc822-headers", nil, bytes.NewReader(bytes.TrimSuffix(b.Bytes(), []byte("\n"))), textOptions{})
 	if err == nil {
 		p.fields = append(p.fields, "Content-Description: Undelivered message header\n"...)
 	}

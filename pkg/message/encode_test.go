@@ -7,15 +7,30 @@ import (
 	"unicode/utf8"
 )
 
-func TestIs7bit(t *testing.T) {
-	for in, want := range map[string]bool{
-		"": true, "a\n": true, "a\r\nb": true, "a\rb": false, "a\x00": false, "\x80": false, "\u00fc": false,
-		strings.Repeat("x", 998) + "\n" + strings.Repeat("x", 998): true, strings.Repeat("x", 999): false,
-		"\n" + strings.Repeat("x", 999) + "\n": false,
+func TestMessageLook(t *testing.T) {
+	const as7bit, as8bit, other = "7bit", "8bit", ""
+	for in, want := range map[string]string{
+		"": as7bit, "a\n": as7bit, "a\r\nb": as7bit, "a\rb": other, "a\x00": other, "\n\n\x80": as8bit, "\u00fc": as8bit, "a\r": other,
+		strings.Repeat("x", 998) + "\n" + strings.Repeat("x", 998): as7bit, strings.Repeat("x", 999): other,
+		"\n" + strings.Repeat("x", 999) + "\n": other, "a: \u00fc\n\nb": other, "a: b\n\n\u00fc": as8bit,
+		"Content-Type: message/rfc822\n\na: \u00fc\n\nb": other,
 	} {
-		if got, err := is7bit(strings.NewReader(in)); got != want || err != nil {
-			t.Errorf("%.20q (%d octets): got %v, %v; want %v", in, len(in), got, err, want)
+		a := Attachment{Open: content(in)}
+		l, err := a.look()
+		got := other
+		switch {
+		case l.is7bit():
+			got = as7bit
+		case l.is8bit():
+			got = as8bit
 		}
+		if got != want || err != nil {
+			t.Errorf("%.20q (%d octets): got %q, %v; want %q", in, len(in), got, err, want)
+		}
+	}
+	in := "--=_a\r\n --=_b\n--=c\n-=_d\n--=_\n--=_e"
+	if l, err := (Attachment{Open: content(in)}).look(); err != nil || strings.Join(l.delims, " ") != "--=_a --=_e" {
+		t.Errorf("%q: got %q, %v", in, l.delims, err)
 	}
 }
 

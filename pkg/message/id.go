@@ -41,6 +41,9 @@ func newBoundary(random io.Reader) (string, error) {
 	return "=_" + token, err
 }
 
+// ourDelim is how the delimiter lines of our multiparts start.
+const ourDelim = "--=_"
+
 // randomToken is 80 random bits in hexadecimal.
 func randomToken(random io.Reader) (string, error) {
 	var b [10]byte
