@@ -30,6 +30,8 @@ func verbs() []verb {
 	return []verb{
 		{"send", "compose a message and send it, or queue it", newSend},
 		{"sendmail", "take a message as sendmail(8) does", newSendmail},
+		{"msmtp", "take a message as msmtp(1) does", newMsmtp},
+		{"mutt-compat", "send a text as mutt(1) does in a pipe", newMutt},
 		{"serve", "serve what the configuration names, and run the queue", newServe},
 		{"serve-smtp", "receive mail by SMTP", newServeSMTP},
 		{"serve-lmtp", "take mail from another mail server by LMTP", newServeLMTP},

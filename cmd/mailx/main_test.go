@@ -17,7 +17,7 @@ import (
 func TestMain(m *testing.M) {
 	program := func() { os.Exit(run(os.Args, streams{in: os.Stdin, out: os.Stdout, err: os.Stderr})) }
 	testscript.Main(m, map[string]func(){"mailx": program, "mail": program, "sendmail": program, "mailq": program,
-		"newaliases": program})
+		"newaliases": program, "msmtp": program})
 }
 
 func TestScripts(t *testing.T) {

@@ -15,14 +15,19 @@ func personalities() map[string]func(args []string) ([]string, error) {
 		"sendmail":   sendmailAs(),
 		"mailq":      sendmailAs("-bp"),
 		"newaliases": sendmailAs("-bi"),
+		"msmtp":      verbAs("msmtp"),
+		"mutt":       verbAs("mutt-compat"),
 	}
 }
 
 // sendmailAs is sendmail(8) under one of its names, with the option that the name stands for.
 func sendmailAs(options ...string) func(args []string) ([]string, error) {
-	return func(args []string) ([]string, error) {
-		return slices.Concat([]string{"sendmail"}, options, args), nil
-	}
+	return verbAs(append([]string{"sendmail"}, options...)...)
+}
+
+// verbAs is a verb, under a name of its own.
+func verbAs(words ...string) func(args []string) ([]string, error) {
+	return func(args []string) ([]string, error) { return slices.Concat(words, args), nil }
 }
 
 // personality looks at argv[0], and at the first word of a mailx that is used as POSIX mailx(1), and gives the command

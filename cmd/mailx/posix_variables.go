@@ -63,7 +63,12 @@ func (l *posixLine) sender() []string {
 		return options
 	}
 	if name := l.variables["-F"]; name != "" {
-		address = `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(name) + `" <` + address + ">"
+		address = quotedName(name) + " <" + address + ">"
 	}
 	return append(options, "--from="+address)
+}
+
+// quotedName makes a quoted-string of a name (RFC 5322 §3.2.4).
+func quotedName(name string) string {
+	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(name) + `"`
 }
