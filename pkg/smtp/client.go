@@ -27,6 +27,8 @@ const (
 	TLSRequired
 	// TLSVerified encrypts or gives up, and the certificate must be valid for the server's name.
 	TLSVerified
+	// TLSPinned encrypts or gives up, and the certificate must be one of ClientOptions.Pins, whoever has signed it.
+	TLSPinned
 )
 
 // Timeouts are how long a client waits for each reply. Zero fields are the values of RFC 5321 §4.5.3.2.
@@ -61,6 +63,7 @@ type ClientOptions struct {
 	Hello       string // our name in EHLO; "localhost" if empty
 	Server      string // the server's name, for its certificate and for reports; Dial takes it from the address
 	TLS         TLSPolicy
+	Pins        []Pin       // for TLSPinned
 	TLSConfig   *tls.Config // roots, client certificates, versions; may be nil. The name comes from Server
 	ImplicitTLS bool        // TLS from the first octet (RFC 8314 §3.3)
 	LMTP        bool        // RFC 2033: LHLO, and one reply per recipient behind the data
@@ -195,7 +198,11 @@ func (c *Client) handshake(ctx context.Context) error {
 	if cfg.ServerName == "" {
 		cfg.ServerName = strings.Trim(strings.TrimPrefix(c.opt.Server, "[ipv6:"), "[].")
 	}
-	if c.opt.TLS != TLSVerified {
+	switch c.opt.TLS {
+	case TLSVerified:
+	case TLSPinned:
+		cfg.InsecureSkipVerify, cfg.VerifyConnection = true, checkPins(c.opt.Pins)
+	default:
 		cfg.InsecureSkipVerify = true
 	}
 	c.wc.Within(c.opt.Timeouts.Greeting)
@@ -229,7 +236,7 @@ func (c *Client) hello() error {
 
 // secure starts TLS if the policy and the server want it, and says EHLO again (RFC 3207 §4.2).
 func (c *Client) secure(ctx context.Context) error {
-	must := c.opt.TLS == TLSRequired || c.opt.TLS == TLSVerified
+	must := c.opt.TLS >= TLSRequired
 	_, offered := c.ext["STARTTLS"]
 	switch {
 	case c.opt.ImplicitTLS || c.opt.TLS == TLSNone || !offered && !must:

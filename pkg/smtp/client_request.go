@@ -33,8 +33,8 @@ func RequireTLSFailure(server string) error {
 	return mail.Permanentf(7, 30, "REQUIRETLS support required, but %s does not offer it in a verified session", printable(server))
 }
 
-// IsVerified reports TLS with a certificate that is valid for the server's name.
-func (c *Client) IsVerified() bool { return c.wc.TLS() != nil && c.opt.TLS == TLSVerified }
+// IsVerified reports TLS with a certificate that is valid for the server's name, or that somebody has named.
+func (c *Client) IsVerified() bool { return c.wc.TLS() != nil && c.opt.TLS >= TLSVerified }
 
 // isFinal reports a server that is a part of this host: to hand it a message is no hop.
 func (c *Client) isFinal() bool { return c.opt.LMTP && c.nc.RemoteAddr().Network() == "unix" }

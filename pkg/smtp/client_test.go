@@ -517,11 +517,17 @@ func TestSTARTTLS(t *testing.T) {
 		{"refused, verified", refused, TLSVerified, "4.7.4"},
 		{"refused, opportunistic", refused, TLSOpportunistic, "clear"},
 		{"none", after("250-mx\r\n250 STARTTLS", mailtest.Expect("QUIT")), TLSNone, "clear"},
+		{"pinned, whoever has signed it", script(other), TLSPinned, "TLS"},
+		{"pinned key, expired", script(expired), TLSPinned, "TLS"},
+		{"pinned, another one that is valid", script(good), TLSPinned, "4.7.5"},
+		{"pinned, stripped", stripped, TLSPinned, "4.7.4"},
+		{"pinned, refused", refused, TLSPinned, "4.7.4"},
 	}
+	pins := []Pin{pinOf(t, other, false), pinOf(t, expired, true)}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			opt := testOptions()
-			opt.TLS, opt.TLSConfig = test.policy, ca.ClientConfig("")
+			opt.TLS, opt.TLSConfig, opt.Pins = test.policy, ca.ClientConfig(""), pins
 			c, err := dial(t, mailtest.ScriptServer(t, test.script...).Addr, opt)
 			got := "clear"
 			switch {
