@@ -12,7 +12,6 @@ import (
 
 	"mailx/pkg/config"
 	"mailx/pkg/delivery"
-	"mailx/pkg/dns"
 	"mailx/pkg/mail"
 	"mailx/pkg/message"
 	"mailx/pkg/queue"
@@ -54,10 +53,10 @@ func explainWords(words []string) ([]mail.Address, error) {
 
 // explaining prints what is known of addresses, a line each.
 type explaining struct {
-	sys      *system
-	router   *delivery.Router
-	resolver dns.Resolver
-	print    func(line explained)
+	sys    *system
+	router *delivery.Router
+	relay  *delivery.Relay
+	print  func(line explained)
 }
 
 // explained is one line. Kind is step, mailbox, remote, command, file, discard, host, schedule or error.
@@ -74,14 +73,13 @@ func (e *env) explain(ctx context.Context, list []mail.Address, asJSON bool) err
 	if err != nil {
 		return err
 	}
-	cfg := *sys.cfg
-	cfg.Password = config.Secret{} // routes need none
-	router, err := (&system{cfg: &cfg, env: e, fs: sys.fs}).router(sys.localUsers())
+	sys.isShown = true // no password is needed
+	router, err := sys.router(sys.localUsers())
 	if err != nil {
 		return err
 	}
 	x := &explaining{sys: sys, router: router}
-	if x.resolver, err = resolver(); err != nil {
+	if x.relay, err = sys.relay(router); err != nil {
 		return err
 	}
 	flush := x.printTo(e, asJSON)
@@ -162,26 +160,15 @@ func targetLine(a mail.Address, t *delivery.Target) explained {
 
 // remote tells the hosts in the order in which they would be tried.
 func (x *explaining) remote(ctx context.Context, a mail.Address, t *delivery.Target) error {
-	for _, server := range t.Via {
-		tls := policyName(server.TLS)
-		if strings.HasSuffix(server.Scheme, "s") {
-			tls = "from the start"
-		}
-		x.print(explained{address: a.String(), kind: "host", text: fmt.Sprintf("server %s, TLS %s", server, tls),
-			target: t.Address.String(), host: server.String(), tls: tls})
-	}
-	if len(t.Via) > 0 {
-		return nil
-	}
 	ctx, cancel := context.WithTimeout(ctx, explainTime)
 	defer cancel()
-	hosts, err := dns.Hosts(ctx, x.resolver, t.Address.Domain, x.router.IsSelf)
+	hops, err := x.relay.Hops(ctx, t.Address.Domain)
 	if err != nil {
 		x.print(explained{address: a.String(), kind: "error", text: reasonOf(err), target: t.Address.String()})
 		return err
 	}
-	for _, h := range hosts {
-		x.host(ctx, a, t, h)
+	for i := range hops {
+		x.hop(ctx, a, t, &hops[i])
 	}
 	return nil
 }
@@ -189,21 +176,40 @@ func (x *explaining) remote(ctx context.Context, a mail.Address, t *delivery.Tar
 // explainTime bounds the look-ups for one domain.
 const explainTime = 30 * time.Second
 
-func (x *explaining) host(ctx context.Context, a mail.Address, t *delivery.Target, h dns.Host) {
-	addrs := h.Addrs
-	if len(addrs) == 0 {
-		addrs, _ = h.Resolve(ctx, x.resolver) // one host that is not there is no error while others are
+// hop tells of one host: that of a configured server by its URL.
+func (x *explaining) hop(ctx context.Context, a mail.Address, t *delivery.Target, h *delivery.Hop) {
+	addrs, err := x.relay.Resolve(ctx, *h) // one host that is not there is no error while others are
+	l := explained{address: a.String(), kind: "host", target: t.Address.String(), host: h.Server.String(), tls: tlsOf(h)}
+	l.text = "server " + l.host
+	if h.IsMX {
+		l.host = h.Host
+		l.text = fmt.Sprintf("host %s, preference %d", l.host, h.Pref)
 	}
-	l := explained{address: a.String(), kind: "host", target: t.Address.String(), host: h.Name,
-		tls: policyName(policyOf(x.sys.cfg.TLS.Policy))}
 	for _, addr := range addrs {
 		l.addresses = append(l.addresses, addr.String())
 	}
-	l.text = fmt.Sprintf("host %s, preference %d, no address, TLS %s", h.Name, h.Pref, l.tls)
-	if len(addrs) > 0 {
-		l.text = fmt.Sprintf("host %s, preference %d, at %s, TLS %s", h.Name, h.Pref, strings.Join(l.addresses, " "), l.tls)
+	switch {
+	case len(addrs) > 0 && (h.IsMX || h.Host != l.addresses[0]):
+		l.text += ", at " + strings.Join(l.addresses, " ")
+	case err != nil:
+		l.text += ", no address"
+	}
+	l.text += ", TLS " + l.tls
+	for _, source := range t.Route.Source {
+		l.text += ", from " + source.String()
 	}
 	x.print(l)
+}
+
+func tlsOf(h *delivery.Hop) string {
+	name := policyName(h.TLS)
+	if strings.HasSuffix(h.Scheme, "s") {
+		if name != "pinned" {
+			return "from the start"
+		}
+		return "from the start, pinned"
+	}
+	return name
 }
 
 func policyName(p smtp.TLSPolicy) string {
@@ -214,6 +220,8 @@ func policyName(p smtp.TLSPolicy) string {
 		return "required"
 	case smtp.TLSVerified:
 		return "verified"
+	case smtp.TLSPinned:
+		return "pinned"
 	}
 	return "opportunistic"
 }

@@ -29,13 +29,13 @@ func (f *fetching) target(a *config.Account) (fetch.Target, error) {
 		if err != nil {
 			return nil, usagef("lmtp %s: %v", a.LMTP, err)
 		}
-		return f.serverTarget(a, server)
+		return f.serverTarget(a, delivery.Route{Servers: []delivery.Server{server}})
 	case !a.SMTP.IsZero():
-		server, err := f.sys.smarthost(a.SMTP)
+		route, err := f.sys.route(&config.Route{Via: []config.Server{a.SMTP}, Password: f.sys.cfg.Password})
 		if err != nil {
 			return nil, err
 		}
-		return f.serverTarget(a, server)
+		return f.serverTarget(a, route)
 	}
 	return nil, nil
 }
@@ -51,13 +51,13 @@ func lmtpURL(text string) string {
 	return "lmtp://" + text
 }
 
-func (f *fetching) serverTarget(a *config.Account, server delivery.Server) (fetch.Target, error) {
+func (f *fetching) serverTarget(a *config.Account, route delivery.Route) (fetch.Target, error) {
 	roots, err := f.sys.clientTLS()
 	if err != nil {
 		return nil, err
 	}
 	t := &relayTarget{now: f.e.now, relay: &delivery.Relay{
-		Via:   func(string) []delivery.Server { return []delivery.Server{server} },
+		Via:   func(string) delivery.Route { return route },
 		Hello: f.sys.cfg.Hostname, TLSConfig: roots, Trace: f.e.tracer(f.c.Bool("trace"), false),
 	}}
 	for _, text := range a.Recipients {

@@ -123,5 +123,9 @@ func configTemplate() string {
 	for _, k := range config.AccountKeys() {
 		fmt.Fprintf(&b, "#%s = %s # %s\n", k.Name, k.Example(), k.Doc)
 	}
+	b.WriteString("\n# The way of mail for a domain, for all below it (\".example.org\"), or for every other (\"*\").\n#[route.\"example.org\"]\n")
+	for _, k := range config.RouteKeys() {
+		fmt.Fprintf(&b, "#%s = %s # %s\n", k.Name, k.Example(), k.Doc)
+	}
 	return b.String()
 }

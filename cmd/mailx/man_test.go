@@ -136,7 +136,7 @@ func TestConfigPage(t *testing.T) {
 		t.Fatal("man/mailx-config.5 is missing")
 	}
 	page := plainRoff(roff)
-	for _, k := range append(config.Keys(), config.AccountKeys()...) {
+	for _, k := range slices.Concat(config.Keys(), config.RouteKeys(), config.AccountKeys()) {
 		if !regexp.MustCompile(`(?m)^\.BR? .*` + regexp.QuoteMeta(k.Name)).MatchString(page) {
 			t.Errorf("man/mailx-config.5 has no entry for %s (%s)", k.Name, k.Doc)
 		}

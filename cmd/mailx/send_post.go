@@ -146,7 +146,7 @@ func (p *posting) attempt(ctx context.Context) ([]mail.Result, error) {
 	if len(away) == 0 {
 		return local.Deliver(ctx, p.env, p.msg, p.msg.size), nil
 	}
-	if !p.mayStore || len(p.sys.cfg.Smarthost) > 0 {
+	if !p.mayStore || p.sys.hasRoute(pick(p.env.Rcpts, away)) {
 		return p.transport(ctx)
 	}
 	p.why = "no smarthost is configured"

@@ -40,8 +40,9 @@ type system struct {
 	mu    sync.Mutex
 	boxes map[string]*maildir.Dir
 
-	hosts       []delivery.Server            // the smarthosts, once they are asked for
+	routes      *routes                      // to other hosts, once they are asked for
 	stays       bool                         // this process serves more than one connection
+	isShown     bool                         // the routes are only told of: no password is read
 	trace       func(sent bool, line string) // of all dialogs; nil: none
 	clientTrace func(sent bool, line string) // of all dialogs with other servers; nil: none
 	certs       *certificates                // nil: not asked for yet
@@ -105,22 +106,15 @@ func (s *system) checker(command []string) *auth.Checker {
 // router decides where addresses go.
 func (s *system) router(users delivery.Users) (*delivery.Router, error) {
 	r := s.names(users)
-	if s.hosts == nil {
-		var hosts []delivery.Server
-		for _, server := range s.cfg.Smarthost {
-			host, err := s.smarthost(server)
-			if err != nil {
-				return nil, err
-			}
-			hosts = append(hosts, host)
-		}
-		s.hosts = hosts
+	routes, err := s.allRoutes()
+	if err != nil {
+		return nil, err
 	}
-	r.Smarthost = s.hosts
+	r.Routes, r.Default = routes.byDomain, routes.other
 	return r, nil
 }
 
-// names is the router without the smarthosts, for whose passwords a command may have to run: it knows who lives here.
+// names is the router without the routes, for whose passwords a command may have to run: it knows who lives here.
 func (s *system) names(users delivery.Users) *delivery.Router {
 	r := &delivery.Router{Domains: s.cfg.Domains, Root: s.cfg.MailRoot, Users: users, VirtualDomains: s.cfg.VirtualDomains,
 		Delimiter: s.cfg.Delimiter}
@@ -176,29 +170,6 @@ func (s *system) localMailbox(name string) (*maildir.Dir, error) {
 func exists(name string) bool {
 	_, err := os.Lstat(name)
 	return !errors.Is(err, fs.ErrNotExist)
-}
-
-// smarthost completes a server of the configuration with its password.
-func (s *system) smarthost(c config.Server) (delivery.Server, error) {
-	host, err := delivery.ParseServer(c.String())
-	if err != nil {
-		return host, err
-	}
-	switch s.cfg.TLS.Policy {
-	case "required":
-		host.TLS = max(host.TLS, smtp.TLSRequired)
-	case "none":
-		if host.TLS == smtp.TLSOpportunistic {
-			host.TLS = smtp.TLSNone
-		}
-	}
-	if host.User == "" || !s.cfg.Password.IsSet() {
-		return host, nil
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-	defer cancel()
-	host.Credentials.Password, err = s.cfg.Password.Read(ctx, os.Getenv)
-	return host, err
 }
 
 // mailbox opens the Maildir at a path, and makes it if it is not there. It is remembered.
@@ -313,35 +284,33 @@ func (s *system) transport(q *queue.Queue) (*delivery.Transport, error) {
 	if err != nil {
 		return nil, err
 	}
-	roots, err := s.clientTLS()
+	relay, err := s.relay(router)
 	if err != nil {
 		return nil, err
 	}
+	if relay.TLSConfig, err = s.clientTLS(); err != nil {
+		return nil, err
+	}
+	uid, gid := s.spoolOwner()
+	relay.Commands = &delivery.Commands{Owner: uid, Group: gid, Delimiter: s.cfg.Delimiter}
+	return &delivery.Transport{
+		Router:   router,
+		Local:    &delivery.Local{Router: router, Open: s.localMailbox, Filter: s.localFilter()},
+		Commands: relay.Commands,
+		Files:    &delivery.Files{FS: s.fs},
+		Relay:    relay,
+		Submit:   submitTo(q),
+	}, nil
+}
+
+// relay knows the way to other hosts, and what explain tells of it.
+func (s *system) relay(router *delivery.Router) (*delivery.Relay, error) {
 	resolver, err := resolver()
 	if err != nil {
 		return nil, err
 	}
-	uid, gid := s.spoolOwner()
-	return &delivery.Transport{
-		Router:   router,
-		Local:    &delivery.Local{Router: router, Open: s.localMailbox, Filter: s.localFilter()},
-		Commands: &delivery.Commands{Owner: uid, Group: gid, Delimiter: s.cfg.Delimiter},
-		Files:    &delivery.Files{FS: s.fs},
-		Relay: &delivery.Relay{Via: router.Via, Hello: s.cfg.Hostname, Self: router.IsSelf, TLSConfig: roots,
-			MXPolicy: policyOf(s.cfg.TLS.Policy), Resolver: resolver, Port: os.Getenv("MAILX_MX_PORT"),
-			PerDestination: s.cfg.Queue.PerDestination},
-		Submit: submitTo(q),
-	}, nil
-}
-
-func policyOf(name string) smtp.TLSPolicy {
-	switch name {
-	case "none":
-		return smtp.TLSNone
-	case "required":
-		return smtp.TLSRequired
-	}
-	return smtp.TLSOpportunistic
+	return &delivery.Relay{Via: router.Via, Hello: s.cfg.Hostname, Self: router.IsSelf, Resolver: resolver,
+		Port: os.Getenv("MAILX_MX_PORT"), PerDestination: s.cfg.Queue.PerDestination}, nil
 }
 
 // resolver is the system's, or the zone file in MAILX_ZONE, with which tests and demonstrations need no network.

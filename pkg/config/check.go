@@ -39,6 +39,17 @@ func (c *Config) Check(now time.Time) Errors {
 			add("account."+name+".password_file", a.Password.File, text)
 		}
 	}
+	for name, r := range c.Routes {
+		if text := checkSecretFile(r.Password.File); text != "" {
+			add("route."+name+".password_file", r.Password.File, text)
+		}
+		if text := checkClientCertificate(r.ClientCert, r.ClientKey, now); text != "" {
+			add("route."+name+".client_cert", r.ClientCert, text)
+		}
+	}
+	if text := checkClientCertificate(c.TLS.ClientCert, c.TLS.ClientKey, now); text != "" {
+		add("tls.client_cert", c.TLS.ClientCert, text)
+	}
 	if text := checkSecretFile(c.Password.File); text != "" {
 		add("password_file", c.Password.File, text)
 	}
@@ -82,6 +93,13 @@ func checkExecutable(name string) string {
 		return "is not a program"
 	}
 	return ""
+}
+
+func checkClientCertificate(cert, key string, now time.Time) string {
+	if cert == "" || key == "" {
+		return ""
+	}
+	return checkCertificate(cert, key, now)
 }
 
 // checkCertificate says what is wrong with the certificate or its key; "" for nothing.

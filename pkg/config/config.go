@@ -27,9 +27,13 @@ type Config struct {
 	Smarthost []Server // tried in order; empty: deliver to the MX
 	From      string   // default sender address; "" for login name at Hostname
 	Password  Secret   // for Smarthost
-	Reserve   int64    // octets to leave free on the file system of Spool
-	RunAs     string   // user that servers become which root starts; "" for root itself
-	Quota     int64    // octets of a mailbox with its folders; 0: no limit
+
+	TokenCommand []string // argv; the first line that it prints is an OAuth token for Smarthost, in the place of a password
+	Mechanism    string   // of SASL, the only one for Smarthost; "" for the strongest
+
+	Reserve int64  // octets to leave free on the file system of Spool
+	RunAs   string // user that servers become which root starts; "" for root itself
+	Quota   int64  // octets of a mailbox with its folders; 0: no limit
 
 	VirtualDomains []string // users there are called user@domain; lower case
 	Delimiter      string   // characters between a user and a detail; "none" for no details
@@ -45,6 +49,7 @@ type Config struct {
 	Hooks    Hooks
 	Milter   Milter
 	Accounts map[string]*Account // by name; never nil
+	Routes   map[string]*Route   // by domain in lower case, ".domain" for all below it, or "*"; never nil
 	Log      Log
 
 	origins map[string]string // by key; absent: default
@@ -62,7 +67,24 @@ type TLS struct {
 	Cert, Key string   // PEM files; both or neither
 	More      []string // further pairs, "cert.pem:key.pem"
 	CA        string   // PEM file of roots; "" for those of the system
-	Policy    string   // "none", "opportunistic" or "required"
+	Policy    string   // "none", "opportunistic", "required" or "verified"
+
+	Fingerprints          []string // of the smarthost
+	ClientCert, ClientKey string   // PEM files; both or neither
+}
+
+// Route is how the mail of one domain, or of several, leaves this host. What is not set is as for all other mail.
+type Route struct {
+	Via          []Server // empty: the MX hosts
+	TLS          string   // as TLS.Policy; "" for that
+	Fingerprints []string
+	ClientCert   string
+	ClientKey    string
+	Source       []netip.Addr
+	Connections  int // 0: Queue.PerDestination
+	TokenCommand []string
+	Mechanism    string
+	Password     Secret
 }
 
 // SMTP has the limits of serve-smtp (RFC 5321 §4.5.3).
@@ -106,7 +128,8 @@ type Queue struct {
 	WarnAfter time.Duration // one delay notice; 0 for none
 	Parallel  int           // messages worked on at once
 
-	PerDestination int // connections to one destination at once, in the best case
+	PerDestination int          // connections to one destination at once, in the best case
+	Source         []netip.Addr // of connections to other servers, at most one of each family
 }
 
 // Account is one remote mailbox for fetch.
@@ -210,9 +233,12 @@ func (c *Config) resolve() {
 // expandHome replaces "~/" at the start of a path, which no shell has seen in a file.
 func (c *Config) expandHome(home string) {
 	paths := []*string{&c.Spool, &c.Users, &c.Aliases, &c.Virtual, &c.MailRoot, &c.QueueDir, &c.TLS.Cert, &c.TLS.Key, &c.TLS.CA,
-		&c.Password.File}
+		&c.TLS.ClientCert, &c.TLS.ClientKey, &c.Password.File}
 	for _, a := range c.Accounts {
 		paths = append(paths, &a.Password.File, &a.Into)
+	}
+	for _, r := range c.Routes {
+		paths = append(paths, &r.Password.File, &r.ClientCert, &r.ClientKey)
 	}
 	for _, p := range paths {
 		if rest, ok := strings.CutPrefix(*p, "~/"); ok && home != "" {

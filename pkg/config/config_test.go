@@ -191,6 +191,19 @@ func TestMistakes(t *testing.T) {
 		{"quota = 'much'\n", "quota = much: a size is octets"},
 		{"password_env = 'A'\npassword_file = 'b'\n", "is enough"},
 		{"queue.warn_after = '6d'\n", "queue.lifetime = 5d: must be longer than queue.warn_after, 6d"},
+		{"[route.x]\nvia = 1.5\n", "c.toml:2: route.x.via: a TOML value of this type (float64) is not allowed here"},
+		{"[route.'X.example']\nvia = 'imap://x'\n", "c.toml:2: route.x.example.via = imap://x: allowed are smtp://"},
+		{"[route.'a b']\nvia = 'smtp://x'\n", "a route is for a domain"},
+		{"[route.x]\nvia = ['exec:/x', 'smtp://x']\n", "a command stands alone"},
+		{"[route.x]\nvia = 'exec:x'\n", "a command is exec: and the absolute path"},
+		{"[route.x]\nsource = ['192.0.2.1', '::ffff:192.0.2.2']\n", "one address of each family"},
+		{"[route.x]\nsource = '0.0.0.0'\n", "allowed are IP addresses of this host"},
+		{"[route.x]\nfingerprints = ['sha256//x']\n", "a fingerprint is"},
+		{"[route.x]\nmechanism = 'a b'\n", "a mechanism is"},
+		{"[route.x]\ntoken_command = ['x']\npassword_env = 'y'\n", "a password or a token_command, not both"},
+		{"[route.x]\nclient_key = 'y'\n", "client_cert and client_key go together"},
+		{"[tls]\nclient_key = 'y'\n", "tls.client_cert and tls.client_key go together"},
+		{"route.x = 1\n", "c.toml:1: route.x: unknown key"},
 		{"[account.work]\ndelete = true\n", "account.work.url: an account needs a url"},
 		{"[account.work]\nurl = 'smtp://x'\n", "c.toml:2: account.work.url = smtp://x: allowed are pop3://"},
 		{"a = 1\nb = \n", "c.toml:2: expected value"},
@@ -434,7 +447,7 @@ func FuzzTOML(f *testing.F) {
 	f.Add("a = \"\"\"\nb = 1\n\"\"\"\n[[x]]\n")
 	f.Add("[smtp]\nlisten = ['x']\n\"smtp\".b = {c = 1}\n")
 	f.Fuzz(func(t *testing.T, data string) {
-		l := &loader{cfg: &Config{Accounts: map[string]*Account{}, origins: map[string]string{}}}
+		l := &loader{cfg: &Config{Accounts: map[string]*Account{}, Routes: map[string]*Route{}, origins: map[string]string{}}}
 		l.keys = l.cfg.keys()
 		l.parse("f", data, false)
 		for _, e := range l.errs {

@@ -54,14 +54,17 @@ func (c *Config) keys() []Key {
 			text(&c.Delimiter, checkDelimiter),
 		newKey("mail_root", "", "directory of the users' Maildirs").text(&c.MailRoot, nil),
 		newKey("queue_dir", "", "directory of the queue").text(&c.QueueDir, nil),
-		newKey("smarthost", "", "URLs of the servers that take all remote mail, tried in order").
-			servers(&c.Smarthost, smarthostSchemes),
+		newKey("smarthost", "", "URLs of the servers that take all remote mail, tried in order, or a command").
+			servers(&c.Smarthost),
 		newKey("from", "", "default sender address").text(&c.From, checkAddress),
 		newKey("reserve", "0", "space to leave free on the disk of the spool").size(&c.Reserve),
 		newKey("run_as", "", "user that servers started by root become").text(&c.RunAs, nil),
 		newKey("quota", "0", "size of a mailbox with its folders; 0: no limit").size(&c.Quota),
 	}
 	keys = append(keys, c.Password.keys("", "of the smarthost")...)
+	keys = append(keys,
+		newKey("token_command", "", "command that prints an OAuth token for the smarthost").argv(&c.TokenCommand),
+		newKey("mechanism", "", "the only SASL mechanism that may be used with the smarthost").text(&c.Mechanism, checkMechanism))
 	keys = append(keys, c.Auth.keys()...)
 	keys = append(keys, c.TLS.keys()...)
 	keys = append(keys, c.SMTP.keys()...)
@@ -89,7 +92,10 @@ func (t *TLS) keys() []Key {
 		newKey("tls.more", "", "further certificates by name or kind of key, as chain.pem:key.pem").list(&t.More, checkPair),
 		newKey("tls.ca", "", "PEM file with the roots that clients trust").text(&t.CA, nil),
 		newKey("tls.policy", "opportunistic", "TLS towards other servers").
-			oneOf(&t.Policy, "none", "opportunistic", "required"),
+			oneOf(&t.Policy, tlsPolicies()...),
+		newKey("tls.fingerprints", "", "certificates or keys of which the smarthost must have one").list(&t.Fingerprints, checkFingerprint),
+		newKey("tls.client_cert", "", "PEM file with the certificate that clients show").text(&t.ClientCert, nil),
+		newKey("tls.client_key", "", "PEM file with its private key").text(&t.ClientKey, nil),
 	}
 }
 
@@ -141,8 +147,30 @@ func (q *Queue) keys() []Key {
 		newKey("queue.warn_after", "4h", "age at which the sender is warned").span(&q.WarnAfter),
 		newKey("queue.parallel", "20", "messages worked on at once").count(&q.Parallel),
 		newKey("queue.per_destination", "20", "connections to a destination at once").count(&q.PerDestination),
+		newKey("queue.source", "", "addresses that connections to other servers come from").addresses(&q.Source),
 	}
 }
+
+// RouteKeys lists the keys of a [route."DOMAIN"] table; their names have no prefix.
+func RouteKeys() []Key { return new(Route).keys("") }
+
+func (r *Route) keys(prefix string) []Key {
+	keys := []Key{
+		newKey(prefix+"via", "", "URLs of the servers that take the mail, tried in order, or a command; the MX hosts if empty").
+			servers(&r.Via),
+		newKey(prefix+"tls", "", "in the place of tls.policy").oneOf(&r.TLS, tlsPolicies()...),
+		newKey(prefix+"fingerprints", "", "certificates or keys of which the server must have one").list(&r.Fingerprints, checkFingerprint),
+		newKey(prefix+"client_cert", "", "in the place of tls.client_cert").text(&r.ClientCert, nil),
+		newKey(prefix+"client_key", "", "in the place of tls.client_key").text(&r.ClientKey, nil),
+		newKey(prefix+"source", "", "in the place of queue.source").addresses(&r.Source),
+		newKey(prefix+"connections", "0", "in the place of queue.per_destination, if not 0").limit(&r.Connections),
+		newKey(prefix+"token_command", "", "command that prints an OAuth token for the servers").argv(&r.TokenCommand),
+		newKey(prefix+"mechanism", "", "the only SASL mechanism that may be used").text(&r.Mechanism, checkMechanism),
+	}
+	return append(keys, r.Password.keys(prefix, "of the servers")...)
+}
+
+func tlsPolicies() []string { return []string{"none", "opportunistic", "required", "verified"} }
 
 func (l *Log) keys() []Key {
 	return []Key{

@@ -58,7 +58,7 @@ func Load(src Sources) (*Config, error) {
 	if src.Getenv == nil {
 		src.Getenv = func(string) string { return "" }
 	}
-	l := &loader{cfg: &Config{Accounts: map[string]*Account{}, origins: map[string]string{}}, getenv: src.Getenv}
+	l := &loader{cfg: &Config{Accounts: map[string]*Account{}, Routes: map[string]*Route{}, origins: map[string]string{}}, getenv: src.Getenv}
 	l.keys = l.cfg.keys()
 	l.defaults(src)
 	l.files(src)
@@ -86,15 +86,22 @@ func (l *loader) fail(key, value, origin, text string) {
 	l.errs = append(l.errs, &Error{Key: key, Value: value, Origin: origin, Text: text})
 }
 
-// key finds a key, making the account that it names. Its name is the full one.
+// key finds a key, making the account or the route that it names. Its name is the full one, with the domain of a route in any
+// letter case.
 func (l *loader) key(name string) (Key, bool) {
 	keys := l.keys
-	if rest, ok := strings.CutPrefix(name, "account."); ok {
-		account, _, ok := cutLast(rest, '.')
-		if !ok || account == "" {
+	table, rest, _ := strings.Cut(name, ".")
+	if table == "account" || table == "route" {
+		which, last, ok := cutLast(rest, '.')
+		switch {
+		case !ok || which == "":
 			return Key{}, false
+		case table == "account":
+			keys = l.account(which)
+		default:
+			which = strings.ToLower(which)
+			name, keys = "route."+which+"."+last, l.route(which)
 		}
-		keys = l.account(account)
 	}
 	for _, k := range keys {
 		if k.Name == name {
@@ -119,6 +126,15 @@ func (l *loader) account(name string) []Key {
 		l.cfg.Accounts[name] = a
 	}
 	return a.keys("account." + name + ".")
+}
+
+func (l *loader) route(domain string) []Key {
+	r := l.cfg.Routes[domain]
+	if r == nil {
+		r = &Route{}
+		l.cfg.Routes[domain] = r
+	}
+	return r.keys("route." + domain + ".")
 }
 
 // apply sets a key from one layer.
@@ -242,6 +258,13 @@ func (l *loader) check() {
 	l.checkProgram("auth.command", c.Auth.Command)
 	l.checkProgram("auth.token_command", c.Auth.TokenCommand)
 	l.checkSecret("", c.Password)
+	if (c.TLS.ClientCert == "") != (c.TLS.ClientKey == "") {
+		l.failAt("tls.client_cert", c.TLS.ClientCert, "tls.client_cert and tls.client_key go together; one of them is not set")
+	}
+	l.checkToken("", c.TokenCommand, c.Password)
+	for name, r := range c.Routes {
+		l.checkRoute(name, r)
+	}
 	for name, a := range c.Accounts {
 		if a.URL.IsZero() {
 			l.failAt("account."+name+".url", "", "an account needs a url such as pop3s://user@host")
@@ -250,6 +273,26 @@ func (l *loader) check() {
 		if text := a.Problem(); text != "" {
 			l.failAt("account."+name+".url", a.URL.String(), text)
 		}
+	}
+}
+
+func (l *loader) checkRoute(name string, r *Route) {
+	prefix := "route." + name + "."
+	if name != "*" {
+		if err := checkDomain(strings.TrimPrefix(name, ".")); err != nil {
+			l.failAt(prefix+"via", name, "a route is for a domain, for .domain, which is all below it, or for *")
+		}
+	}
+	if (r.ClientCert == "") != (r.ClientKey == "") {
+		l.failAt(prefix+"client_cert", r.ClientCert, "client_cert and client_key go together; one of them is not set")
+	}
+	l.checkSecret(prefix, r.Password)
+	l.checkToken(prefix, r.TokenCommand, r.Password)
+}
+
+func (l *loader) checkToken(prefix string, command []string, password Secret) {
+	if len(command) > 0 && password.IsSet() {
+		l.failAt(prefix+"token_command", command[0], "a password or a token_command, not both")
 	}
 }
 

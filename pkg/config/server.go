@@ -10,11 +10,11 @@ import (
 
 // Server is the URL of another server. The zero value is none.
 type Server struct {
-	Scheme string // smtp, smtps, submission, lmtp; pop3, pop3s, imap, imaps
+	Scheme string // smtp, smtps, submission, lmtp; pop3, pop3s, imap, imaps; exec
 	User   string // "" for no AUTH
 	Host   string // name or IP address without brackets; "" with Path
 	Port   uint16
-	Path   string // unix socket (lmtp:///run/lmtp.sock)
+	Path   string // unix socket (lmtp:///run/lmtp.sock), or the command of exec
 	Folder string // imap and imaps; "" for INBOX
 }
 
@@ -39,6 +39,24 @@ var accountSchemes = []scheme{
 	{name: "imap", port: 143},
 	{name: "imaps", port: 993, implicitTLS: true},
 }
+
+// schemeExec is that of a command in the place of a server: "exec:/path/to/program and its words".
+const schemeExec = "exec"
+
+// parseRoute is ParseSmarthost, and takes a command, too.
+func parseRoute(s string) (Server, error) {
+	command, ok := strings.CutPrefix(s, schemeExec+":")
+	switch {
+	case !ok:
+		return ParseSmarthost(s)
+	case !strings.HasPrefix(command, "/") || strings.ContainsFunc(command, isControl):
+		return Server{}, errors.New("a command is exec: and the absolute path of a program, with its words behind it")
+	}
+	return Server{Scheme: schemeExec, Path: command}, nil
+}
+
+// IsCommand reports a command in the place of a server; it is in Path.
+func (s Server) IsCommand() bool { return s.Scheme == schemeExec }
 
 // ParseSmarthost reads smtp://, smtps://, submission://, submissions:// or lmtp://[user@]host[:port], or
 // lmtp:///path. A host or host:port alone is smtp. A password in the URL is refused.
@@ -146,8 +164,11 @@ func (s Server) scheme() scheme {
 
 // String is the URL, always with its port; "" for no server.
 func (s Server) String() string {
-	if s.IsZero() {
+	switch {
+	case s.IsZero():
 		return ""
+	case s.IsCommand():
+		return schemeExec + ":" + s.Path
 	}
 	u := url.URL{Scheme: s.Scheme, Path: s.Path}
 	if s.Path == "" {

@@ -12,9 +12,12 @@ type Entry struct {
 	Origin string
 }
 
-// Entries lists every key, fixed ones in the order of Keys, then the accounts by name.
+// Entries lists every key, fixed ones in the order of Keys, then the routes and the accounts by name.
 func (c *Config) Entries() []Entry {
 	keys := c.keys()
+	for _, name := range slices.Sorted(maps.Keys(c.Routes)) {
+		keys = append(keys, c.Routes[name].keys("route."+name+".")...)
+	}
 	for _, name := range slices.Sorted(maps.Keys(c.Accounts)) {
 		keys = append(keys, c.Accounts[name].keys("account."+name+".")...)
 	}

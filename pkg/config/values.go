@@ -1,6 +1,8 @@
 package config
 
 import (
+	"encoding/base64"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"math"
@@ -190,8 +192,9 @@ func (k Key) server(p *Server, schemes []scheme) Key {
 	return k
 }
 
-func (k Key) servers(p *[]Server, schemes []scheme) Key {
-	k.split = splitList
+// servers are tried in order; a command stands alone.
+func (k Key) servers(p *[]Server) Key {
+	k.split = splitServers
 	k.get = func() []string {
 		var texts []string
 		for _, s := range *p {
@@ -202,7 +205,10 @@ func (k Key) servers(p *[]Server, schemes []scheme) Key {
 	k.set = func(texts []string) error {
 		var servers []Server
 		for _, t := range texts {
-			s, err := parseServer(t, schemes)
+			s, err := parseRoute(t)
+			if err == nil && s.IsCommand() && len(texts) > 1 {
+				err = errors.New("a command stands alone")
+			}
 			if err != nil {
 				return err
 			}
@@ -212,6 +218,56 @@ func (k Key) servers(p *[]Server, schemes []scheme) Key {
 		return nil
 	}
 	return k
+}
+
+// splitServers leaves a command whole.
+func splitServers(s string) []string {
+	if strings.HasPrefix(s, schemeExec+":") {
+		return []string{s}
+	}
+	return splitList(s)
+}
+
+func (k Key) addresses(p *[]netip.Addr) Key {
+	k.split = splitList
+	k.get = func() []string {
+		var texts []string
+		for _, a := range *p {
+			texts = append(texts, a.String())
+		}
+		return texts
+	}
+	k.set = func(texts []string) error {
+		var addrs []netip.Addr
+		for _, s := range texts {
+			a, err := netip.ParseAddr(s)
+			if err != nil || a.IsUnspecified() || a.IsMulticast() {
+				return errors.New("allowed are IP addresses of this host")
+			}
+			for _, other := range addrs {
+				if other.Is4() == a.Unmap().Is4() {
+					return errors.New("one address of each family is enough")
+				}
+			}
+			addrs = append(addrs, a.Unmap())
+		}
+		*p = addrs
+		return nil
+	}
+	return k
+}
+
+// checkFingerprint is about the form only.
+func checkFingerprint(s string) error {
+	text, isKey := strings.CutPrefix(s, "sha256//")
+	decode := base64.StdEncoding.DecodeString
+	if !isKey {
+		text, decode = strings.ReplaceAll(text, ":", ""), hex.DecodeString
+	}
+	if sum, err := decode(text); err != nil || len(sum) != 32 {
+		return errors.New("a fingerprint is the SHA-256 of a certificate in hexadecimal, or sha256// and that of its key in base64")
+	}
+	return nil
 }
 
 // parseNetwork reads 192.0.2.0/24, or an address alone, which is a network of one.
@@ -358,6 +414,14 @@ func checkAddress(s string) error {
 	}
 	if at > 0 {
 		return checkDomain(s[at+1:])
+	}
+	return nil
+}
+
+// checkMechanism takes the form of a name of RFC 4422 §3.1.
+func checkMechanism(s string) error {
+	if len(s) > 20 || strings.Trim(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_") != "" {
+		return errors.New("a mechanism is a name such as SCRAM-SHA-256")
 	}
 	return nil
 }

@@ -65,17 +65,22 @@ type command struct {
 
 // run runs a command with the message, and gives its verdict.
 func (c *Commands) run(ctx context.Context, job command, msg io.Reader) error {
+	return c.give(ctx, job, c.environ(job), io.MultiReader(bytes.NewReader(c.head(job)), msg))
+}
+
+// give runs a command with something on its standard input.
+func (c *Commands) give(ctx context.Context, job command, environ []string, stdin io.Reader) error {
 	limit := c.Time
 	if limit <= 0 {
 		limit = DefaultCommandTime
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	cmd, err := c.prepare(ctx, job)
+	cmd, err := c.prepare(ctx, job, environ)
 	if err != nil {
 		return misconfigured(err)
 	}
-	cmd.Stdin = io.MultiReader(bytes.NewReader(c.head(job)), msg)
+	cmd.Stdin = stdin
 	out := &program.Head{Max: maxCommandOutput}
 	cmd.Stdout, cmd.Stderr = out, out
 	err = cmd.Run()
@@ -85,12 +90,12 @@ func (c *Commands) run(ctx context.Context, job command, msg io.Reader) error {
 	return verdict(job.argv[0], err, ctx.Err(), shown(out.Bytes()))
 }
 
-func (c *Commands) prepare(ctx context.Context, job command) (*exec.Cmd, error) {
+func (c *Commands) prepare(ctx context.Context, job command, environ []string) (*exec.Cmd, error) {
 	path, err := findProgram(job.argv[0])
 	if err != nil {
 		return nil, err
 	}
-	cmd := program.Command(ctx, append([]string{path}, job.argv[1:]...), c.environ(job))
+	cmd := program.Command(ctx, append([]string{path}, job.argv[1:]...), environ)
 	cmd.Args[0] = job.argv[0]
 	if os.Geteuid() == 0 {
 		cmd.SysProcAttr.Credential, err = c.credential(job)
@@ -145,12 +150,17 @@ func (c *Commands) environ(job command) []string {
 	if base, rest, ok := cutDetail(rcpt.Local, c.Delimiter); ok {
 		user, detail = base, rest
 	}
-	env := []string{"PATH=" + commandPath, "SHELL=/bin/sh", "LANG=C.UTF-8", "SENDER=" + job.sender.String(),
-		"RECIPIENT=" + rcpt.String(), "USER=" + user, "LOGNAME=" + user, "EXTENSION=" + detail, "LOCAL=" + rcpt.Local,
-		"DOMAIN=" + rcpt.Domain}
+	env := append(commonEnviron(), "SENDER="+job.sender.String(), "RECIPIENT="+rcpt.String(), "USER="+user, "LOGNAME="+user,
+		"EXTENSION="+detail, "LOCAL="+rcpt.Local, "DOMAIN="+rcpt.Domain)
 	if kind, orig, ok := strings.Cut(job.rcpt.Orig, ";"); ok && strings.EqualFold(kind, "rfc822") {
 		env = append(env, "ORIGINAL_RECIPIENT="+strings.ReplaceAll(orig, "\x00", ""))
 	}
+	return env
+}
+
+// commonEnviron is what every command has.
+func commonEnviron() []string {
+	env := []string{"PATH=" + commandPath, "SHELL=/bin/sh", "LANG=C.UTF-8"}
 	home := "/"
 	if h := os.Getenv("HOME"); h != "" && os.Geteuid() != 0 {
 		home = h

@@ -7,14 +7,13 @@ import (
 	"errors"
 	"io"
 	"net"
-	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"mailx/pkg/auth"
 	"mailx/pkg/dns"
 	"mailx/pkg/mail"
 	"mailx/pkg/smtp"
@@ -32,7 +31,7 @@ const (
 	maxAddresses    = 10 // tried for one destination
 	maxDestinations = 20 // of one message that are worked on at once
 	connectTimeout  = 30 * time.Second
-	defaultMXPort   = "25"
+	defaultMXPort   = 25
 	maxTransactions = 1000 // of one message at one destination
 )
 
@@ -42,9 +41,10 @@ const (
 // All recipients of a message at one destination (a list of servers, or the MX hosts of a domain) share a connection
 // and, up to smtp.MaxTransaction, a transaction. Connections are used again for the next message.
 //
-// Hosts are tried in their order as long as connecting, TLS, the greeting or EHLO fail. A host that can't be reached is
-// left out for a while, whatever domain it is for; when none is left the destination counts as dead, and its mail is put
-// off (4.4.1) without a try. A refusal is permanent only if all hosts refused for good.
+// Hosts are tried in their order as long as connecting, TLS, the greeting or EHLO fail; of the addresses of one host, see
+// fallback.go. A host that can't be reached is left out for a while, whatever domain it is for; when none is left the
+// destination counts as dead, and its mail is put off (4.4.1) without a try. A refusal is permanent only if all hosts refused
+// for good.
 //
 // A destination gets few connections at first, more as it takes mail, and half as many after trouble.
 //
@@ -54,20 +54,21 @@ const (
 // DNSSEC or MTA-STS. "TLS-Required: No" (RFC 8689 §5) asks us to put delivery before a recipient's policy for TLS; we
 // follow none, and MXPolicy is the sender's own.
 type Relay struct {
-	Via            func(domain string) []Server // nil: always the MX hosts; see Router.Via
-	Resolver       dns.Resolver                 // that of the system if nil
-	Self           func(host string) bool       // names of this host, at which a list of MX hosts ends; may be nil
-	Hello          string                       // our name in EHLO
-	Port           string                       // of MX hosts; 25 if empty
-	TLSConfig      *tls.Config                  // roots and client certificates; may be nil
-	MXPolicy       smtp.TLSPolicy               // for MX hosts
+	Via            func(domain string) Route // nil: always the MX hosts, with MXPolicy; see Router.Via
+	Resolver       dns.Resolver              // that of the system if nil
+	Self           func(host string) bool    // names of this host, at which a list of MX hosts ends; may be nil
+	Hello          string                    // our name in EHLO
+	Port           string                    // of MX hosts; 25 if empty
+	TLSConfig      *tls.Config               // roots; may be nil
+	MXPolicy       smtp.TLSPolicy            // without Via
+	Commands       *Commands                 // run what a Route names; without them that waits, 4.3.5
 	Timeouts       smtp.Timeouts
 	PerDestination int           // connections at once in the best case; DefaultPerDestination if 0
 	IdleLimit      time.Duration // after which a connection is closed; DefaultIdleLimit if 0; negative: none is kept
 	DeadFor        time.Duration // DefaultDeadFor if 0; negative: every message tries
 	Now            func() time.Time
 	Trace          func(sent bool, line string) // of every connection, see wire.TraceFunc; called concurrently
-	// Dial connects to an address; a net.Dialer's DialContext if nil.
+	// Dial connects to an address; a net.Dialer's DialContext, from the source that the Route names, if nil.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 
 	pool pool
@@ -119,9 +120,9 @@ func (r *Relay) deliver(
 // part is what goes to one destination; index tells which recipients of the whole they are.
 type part struct {
 	key    string
-	domain string   // for MX
-	via    []Server // or these
-	strict bool     // the message asks for REQUIRETLS
+	domain string // for MX hosts
+	route  Route
+	strict bool // the message asks for REQUIRETLS
 	env    mail.Envelope
 	index  []int
 }
@@ -146,13 +147,8 @@ func (r *Relay) split(env *mail.Envelope) []*part {
 }
 
 func (r *Relay) partOf(domain string, strict bool) *part {
-	p := &part{strict: strict}
-	if r.Via != nil {
-		p.via = r.Via(domain)
-	}
-	if len(p.via) > 0 {
-		p.key = joinServers(p.via)
-	} else {
+	p := &part{strict: strict, route: r.route(domain)}
+	if p.key = p.route.key(); p.key == "" {
 		p.domain = normal(domain)
 		p.key = keyMX + p.domain
 	}
@@ -160,6 +156,26 @@ func (r *Relay) partOf(domain string, strict bool) *part {
 		p.key = keyStrict + p.key
 	}
 	return p
+}
+
+func (r *Relay) route(domain string) Route {
+	if r.Via == nil {
+		return Route{TLS: r.MXPolicy}
+	}
+	return r.Via(domain)
+}
+
+func (r *Relay) mxPort() uint16 {
+	port, err := strconv.ParseUint(r.Port, 10, 16)
+	if err != nil || port == 0 {
+		return defaultMXPort
+	}
+	return uint16(port)
+}
+
+// limit is how many connections a destination may have at once.
+func (r *Relay) limit(p *part) int {
+	return cmp.Or(p.route.Connections, r.PerDestination, DefaultPerDestination)
 }
 
 // Beginnings of the keys of destinations.
@@ -174,7 +190,8 @@ func (r *Relay) IsCrowded(env *mail.Envelope) bool {
 		if i > 0 && env.Rcpts[i].Domain == env.Rcpts[i-1].Domain {
 			continue
 		}
-		if r.pool.isCrowded(r.partOf(env.Rcpts[i].Domain, env.RequireTLS).key, r.perDestination(), r.now()) {
+		p := r.partOf(env.Rcpts[i].Domain, env.RequireTLS)
+		if r.pool.isCrowded(p.key, r.limit(p), r.now()) {
 			return true
 		}
 	}
@@ -183,12 +200,17 @@ func (r *Relay) IsCrowded(env *mail.Envelope) bool {
 
 // deliverPart sends to one destination, in as many transactions as the server needs.
 func (r *Relay) deliverPart(ctx context.Context, p *part, msg io.ReaderAt, size int64) []mail.Result {
-	d, err := r.pool.enter(ctx, p.key, r.perDestination())
+	d, err := r.pool.enter(ctx, p.key, r.limit(p))
 	if err != nil {
 		return allFailed(p.env.Rcpts, err)
 	}
 	isWell := false
 	defer func() { r.pool.leave(d, isWell, r.now()) }()
+	if len(p.route.Command) > 0 {
+		results := r.exec(ctx, p, msg, size)
+		isWell = !slices.ContainsFunc(results, isTemporary)
+		return results
+	}
 	c, isReused, err := r.client(ctx, d, p)
 	if err != nil {
 		return allFailed(p.env.Rcpts, err)
@@ -240,6 +262,8 @@ func isTooMany(err error) bool {
 	return err != nil && mail.StatusOf(err) == mail.Status{Class: mail.Temporary, Subject: 5, Detail: 3}
 }
 
+func isTemporary(r mail.Result) bool { return r.Err != nil && !mail.StatusOf(r.Err).IsPermanent() }
+
 func allFailed(rcpts []mail.Recipient, err error) []mail.Result {
 	results := make([]mail.Result, len(rcpts))
 	var reply *smtp.Reply
@@ -274,8 +298,6 @@ func (r *Relay) connect(ctx context.Context, d *destination, p *part) (*smtp.Cli
 	return c, err
 }
 
-func (r *Relay) perDestination() int { return cmp.Or(r.PerDestination, DefaultPerDestination) }
-
 func (r *Relay) deadFor() time.Duration { return cmp.Or(r.DeadFor, DefaultDeadFor) }
 
 func (r *Relay) now() time.Time {
@@ -293,29 +315,18 @@ func (r *Relay) resolver() dns.Resolver {
 }
 
 func (r *Relay) tryHosts(ctx context.Context, p *part) (*smtp.Client, error) {
-	t := &tries{relay: r, left: maxAddresses, strict: p.strict, isChosen: len(p.via) > 0}
-	if len(p.via) > 0 {
-		for _, server := range p.via {
-			if c := t.server(ctx, server); c != nil {
-				return c, nil
-			}
-		}
-		return nil, t.verdict()
-	}
-	route := dns.Route{Resolver: r.resolver(), Self: r.Self}
-	hosts, err := route.Hosts(ctx, p.domain)
+	t := &tries{relay: r, left: maxAddresses, strict: p.strict, route: &p.route}
+	hops, err := r.hops(ctx, p.route, p.domain)
 	if err != nil {
 		return nil, err
 	}
-	mx := Server{Scheme: "smtp", TLS: r.MXPolicy}
-	for _, host := range hosts {
-		addrs, err := host.Resolve(ctx, r.resolver())
+	for _, hop := range hops {
+		addrs, err := r.Resolve(ctx, hop)
 		if err != nil {
 			t.failed(err)
 			continue
 		}
-		mx.Host = host.Name
-		if c := t.addresses(ctx, mx, cmp.Or(r.Port, defaultMXPort), addrs); c != nil {
+		if c := t.addresses(ctx, hop.Server, addrs); c != nil {
 			return c, nil
 		}
 	}
@@ -328,8 +339,9 @@ type tries struct {
 	left  int
 	err   error // the one of the highest weight, the first of its kind
 
-	strict   bool // REQUIRETLS
-	isChosen bool // the servers are configured
+	strict bool // REQUIRETLS
+	route  *Route
+	ready  net.Conn // to the address that is tried, if there is one already
 }
 
 func (t *tries) failed(err error) {
@@ -357,54 +369,6 @@ func (t *tries) verdict() error {
 	return t.err
 }
 
-// server tries a configured server. That its name can't be resolved is our trouble, and never permanent.
-func (t *tries) server(ctx context.Context, s Server) *smtp.Client {
-	if s.Path != "" {
-		return t.address(ctx, s, "unix", s.Path)
-	}
-	host := dns.Host{Name: s.Host}
-	if ip, err := netip.ParseAddr(s.Host); err == nil {
-		host.Literal = ip
-	}
-	addrs, err := host.Resolve(ctx, t.relay.resolver())
-	if err != nil {
-		t.failed(mail.Temporaryf(4, 3, "Server %s has no known address: %w", s.Host, err))
-		return nil
-	}
-	return t.addresses(ctx, s, s.port(), addrs)
-}
-
-func (t *tries) addresses(ctx context.Context, s Server, port string, addrs []netip.Addr) *smtp.Client {
-	for _, addr := range addrs {
-		if t.left == 0 || ctx.Err() != nil {
-			break
-		}
-		t.left--
-		if c := t.address(ctx, s, "tcp", net.JoinHostPort(addr.String(), port)); c != nil {
-			return c
-		}
-	}
-	return nil
-}
-
-// address connects and gets the session as far as MAIL, unless the host could not be reached a moment ago.
-func (t *tries) address(ctx context.Context, s Server, network, address string) *smtp.Client {
-	r := t.relay
-	if err := r.pool.deadHost(address, r.now()); err != nil {
-		t.failed(mail.Temporaryf(4, 1, "Host %s could not be reached a moment ago: %w", s.name(), err))
-		return nil
-	}
-	c, err := t.session(ctx, s, network, address)
-	if err == nil {
-		return c
-	}
-	if isSilent(err) && ctx.Err() == nil && r.deadFor() > 0 {
-		r.pool.buryHost(address, err, r.now(), r.deadFor())
-	}
-	t.failed(err)
-	return nil
-}
-
 // isSilent reports that the trouble was with the network: the server has said nothing.
 func isSilent(err error) bool {
 	var reply *smtp.Reply
@@ -429,7 +393,7 @@ func (t *tries) session(ctx context.Context, s Server, network, address string) 
 // strictSession is one for REQUIRETLS (RFC 8689 §4.2.1). Where a server can't give that, it never will: permanent. Other
 // trouble, such as a connection that breaks, stays what it is.
 func (t *tries) strictSession(ctx context.Context, s Server, network, address string) (*smtp.Client, error) {
-	s.TLS = smtp.TLSVerified
+	s.TLS = max(s.TLS, smtp.TLSVerified)
 	c, err := t.open(ctx, s, network, address)
 	switch {
 	case err != nil && isNoTLS(err):
@@ -456,25 +420,26 @@ func isNoTLS(err error) bool {
 
 func (t *tries) open(ctx context.Context, s Server, network, address string) (*smtp.Client, error) {
 	r := t.relay
-	nc, err := r.dial(ctx, network, address)
+	nc, err := t.connection(ctx, network, address)
 	if err != nil {
-		return nil, mail.Temporaryf(4, 1, "Can't connect to %s: %w", s.name(), err)
+		return nil, errNoConnection(s, err)
 	}
 	c, err := smtp.NewClient(ctx, nc, smtp.ClientOptions{
 		Hello:       r.Hello,
 		Server:      s.name(),
 		TLS:         s.TLS,
-		TLSConfig:   r.TLSConfig,
+		Pins:        t.route.Pins,
+		TLSConfig:   t.route.tlsConfig(r.TLSConfig),
 		ImplicitTLS: s.isImplicitTLS(),
 		LMTP:        s.Scheme == "lmtp",
 		Timeouts:    r.Timeouts,
-		Chunk:       t.isChosen,
+		Chunk:       len(t.route.Servers) > 0,
 		Trace:       r.Trace,
 	})
 	if err != nil || s.User == "" {
 		return c, err
 	}
-	if err := authenticate(ctx, c, s); err != nil {
+	if err := t.route.authenticate(ctx, c, s); err != nil {
 		c.Quit()
 		return nil, err
 	}
@@ -482,32 +447,6 @@ func (t *tries) open(ctx context.Context, s Server, network, address string) (*s
 }
 
 func (s Server) name() string { return cmp.Or(s.Host, "localhost") }
-
-func (r *Relay) dial(ctx context.Context, network, address string) (net.Conn, error) {
-	ctx, cancel := context.WithTimeout(ctx, cmp.Or(r.Timeouts.Connect, connectTimeout))
-	defer cancel()
-	if r.Dial != nil {
-		return r.Dial(ctx, network, address)
-	}
-	var d net.Dialer
-	return d.DialContext(ctx, network, address)
-}
-
-// authenticate never fails for good: a wrong password is a matter of configuration, and the mail can wait for it.
-func authenticate(ctx context.Context, c *smtp.Client, s Server) error {
-	mech, err := auth.NewClient(s.credentials(), auth.Choice{
-		Offered: c.Extensions().Mechanisms(),
-		Secure:  c.MaySendSecret(),
-		TLS:     c.TLS(),
-	})
-	if err == nil {
-		err = c.Auth(ctx, mech)
-	}
-	if err != nil && mail.StatusOf(err).IsPermanent() {
-		return mail.Temporaryf(7, 8, "%s does not let us log in: %w", s.name(), err)
-	}
-	return err
-}
 
 // Dead lists the destinations that could not be reached a short while ago, sorted: domains, or URLs of servers.
 func (r *Relay) Dead() (dead []string) {

@@ -325,7 +325,7 @@ func TestRelayRequireTLSToThisHost(t *testing.T) {
 	t.Cleanup(func() { srv.Close(); <-done })
 	r := testRelay(t, nil)
 	r.Dial = nil
-	r.Via = func(string) []Server { return []Server{server(t, "lmtp://"+path)} }
+	r.Via = func(string) Route { return Route{Servers: []Server{server(t, "lmtp://"+path)}} }
 	env := envelope(t, "", "a@one.example")
 	env.RequireTLS, env.By = true, mail.DeliverBy{At: time.Now().Add(time.Hour)}
 	if got := deliver(t, r, env); got != "2.0.0" {

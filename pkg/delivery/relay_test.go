@@ -392,7 +392,7 @@ func TestRelaySmarthost(t *testing.T) {
 		smart := server(t, "smtp://me@"+h.addr)
 		smart.Credentials.Password = password
 		r := testRelay(t, map[string]string{h.addr: h.addr})
-		r.Via = func(string) []Server { return []Server{dead, smart} }
+		r.Via = func(string) Route { return Route{Servers: []Server{dead, smart}} }
 		if got := deliver(t, r, envelope(t, "", "a@one.example", "b@two.example")); got != want {
 			t.Errorf("password %s: got %s, want %s", password, got, want)
 		}
@@ -401,7 +401,7 @@ func TestRelaySmarthost(t *testing.T) {
 		t.Errorf("%d messages, want 1", len(h.got()))
 	}
 	r := testRelay(t, nil)
-	r.Via = func(string) []Server { return []Server{server(t, "smtp://none.example")} }
+	r.Via = func(string) Route { return Route{Servers: []Server{server(t, "smtp://none.example")}} }
 	if got := deliver(t, r, envelope(t, "", "a@one.example")); got != "4.4.3" {
 		t.Errorf("smarthost without an address: got %s, want 4.4.3", got)
 	}
@@ -410,7 +410,7 @@ func TestRelaySmarthost(t *testing.T) {
 func TestRelayLMTP(t *testing.T) {
 	h := startHost(t, func(_ *host, s *gosmtp.Server) { s.LMTP = true })
 	r := testRelay(t, map[string]string{h.addr: h.addr})
-	r.Via = func(string) []Server { return []Server{server(t, "lmtp://"+h.addr)} }
+	r.Via = func(string) Route { return Route{Servers: []Server{server(t, "lmtp://"+h.addr)}} }
 	if got := deliver(t, r, envelope(t, "", "a@one.example", "no@x.example",
 		"b@two.example")); got != "2.0.0 5.1.1 2.0.0" {
 		t.Errorf("got %s", got)
@@ -426,7 +426,7 @@ func TestRelayLMTP(t *testing.T) {
 	go func() { defer close(done); srv.Serve(l) }()
 	t.Cleanup(func() { srv.Close(); <-done })
 	r.Dial = nil
-	r.Via = func(string) []Server { return []Server{server(t, "lmtp://"+path)} }
+	r.Via = func(string) Route { return Route{Servers: []Server{server(t, "lmtp://"+path)}} }
 	if got := deliver(t, r, envelope(t, "", "a@one.example")); got != "2.0.0" {
 		t.Errorf("unix socket: got %s", got)
 	}
@@ -519,7 +519,7 @@ func TestNoPasswordInClear(t *testing.T) {
 	smart := Server{Scheme: "smtp", Host: "127.0.0.12", Port: 25, User: "me",
 		Credentials: auth.Credentials{Password: "secret"}, TLS: smtp.TLSVerified}
 	r := testRelay(t, map[string]string{"127.0.0.12:25": s.Addr})
-	r.Via = func(string) []Server { return []Server{smart} }
+	r.Via = func(string) Route { return Route{Servers: []Server{smart}} }
 	if got := deliver(t, r, envelope(t, "", "a@two.example")); got != "4.7.4" {
 		t.Errorf("got %s, want 4.7.4", got)
 	}
@@ -540,7 +540,7 @@ func BenchmarkRelay(b *testing.B) {
 		}
 	}()
 	smart := server(b, "smtp://"+l.Addr().String())
-	r := &Relay{Via: func(string) []Server { return []Server{smart} }}
+	r := &Relay{Via: func(string) Route { return Route{Servers: []Server{smart}} }}
 	defer r.Close()
 	env := envelope(b, "me@x.example", "you@y.example")
 	msg := strings.NewReader("Subject: benchmark\n\n" + strings.Repeat("0123456789abcdef0123456789abcde\n", 32))

@@ -68,7 +68,7 @@ type Target struct {
 	User    string       // Mailbox; empty if an alias names the Maildir
 	Path    string       // Mailbox: its Maildir; File
 	Address mail.Address // Remote: to be named in RCPT; Command and File: leads to this target and nowhere else
-	Via     []Server     // Remote: tried in order; empty: the MX hosts of the domain
+	Route   Route        // Remote
 	Command []string     // Command: argv
 	Owner   mail.Address // if not null, the sender that the message has for this target, in place of any but the null one
 
@@ -105,8 +105,8 @@ type Router struct {
 	// Delimiter has the characters of which any one may stand between a name and a detail; "+" if empty, no detail if it
 	// is NoDetail.
 	Delimiter string
-	Routes    map[string][]Server // by domain, ".domain" for all below it, or "*"; no servers: the MX hosts
-	Smarthost []Server            // for what has no route; empty: the MX hosts
+	Routes    map[string]Route // by domain, ".domain" for all below it, or "*"
+	Default   Route            // for what has none: the smarthosts, or the MX hosts
 }
 
 // NoDetail is a Router.Delimiter: names are never cut.
@@ -218,26 +218,29 @@ func (x *expansion) only(err error) error {
 	return mail.Permanentf(1, 1, "No such member of an alias here, or not any more")
 }
 
-// Via gives the servers for a domain that is not local; none means its MX hosts.
-func (r *Router) Via(domain string) []Server {
+// Via gives the route of a domain that is not local.
+func (r *Router) Via(domain string) Route {
+	if len(r.Routes) == 0 {
+		return r.Default
+	}
 	name := normal(domain)
-	if servers, found := r.Routes[name]; found {
-		return servers
+	if route, found := r.Routes[name]; found {
+		return route
 	}
 	for rest := name; ; {
 		i := strings.IndexByte(rest, '.')
 		if i < 0 {
 			break
 		}
-		if servers, found := r.Routes[rest[i:]]; found {
-			return servers
+		if route, found := r.Routes[rest[i:]]; found {
+			return route
 		}
 		rest = rest[i+1:]
 	}
-	if servers, found := r.Routes["*"]; found {
-		return servers
+	if route, found := r.Routes["*"]; found {
+		return route
 	}
-	return r.Smarthost
+	return r.Default
 }
 
 // expansion is one decision in the making.
@@ -276,13 +279,11 @@ func (x *expansion) address(a mail.Address) error {
 }
 
 func (x *expansion) remote(a mail.Address) {
-	via := x.r.Via(a.Domain)
-	if len(via) == 0 {
-		x.note("%s is for the MX hosts of %s", a, a.Domain)
-	} else {
-		x.note("%s is for %s", a, joinServers(via))
+	route := x.r.Via(a.Domain)
+	if x.tell {
+		x.note("%s is for %s", a, route.describe(a.Domain))
 	}
-	x.add(Target{Kind: Remote, Address: a, Via: via})
+	x.add(Target{Kind: Remote, Address: a, Route: route})
 }
 
 // add takes a target unless it is there already.

@@ -59,7 +59,7 @@ func targets(d Decision, err error) string {
 		word := t.Path
 		switch t.Kind {
 		case Remote:
-			word = strings.TrimSpace(t.Address.String() + " " + joinServers(t.Via))
+			word = strings.TrimSpace(t.Address.String() + " " + joinServers(t.Route.Servers))
 		case Command:
 			word = "|" + strings.Join(t.Command, "|")
 		case File:
@@ -113,12 +113,12 @@ func TestRouter(t *testing.T) {
 		Root:      "/mail",
 		Users:     people{"alice", "bob", "carol", "carol+list"},
 		Aliases:   aliasFile(t, testAliases),
-		Routes: map[string][]Server{
-			"partner.example": {server(t, "smtp://hub:2525"), server(t, "smtp://hub2")},
-			".inside.example": {server(t, "lmtp:///run/lmtp")},
-			"direct.example":  nil,
+		Routes: map[string]Route{
+			"partner.example": {Servers: []Server{server(t, "smtp://hub:2525"), server(t, "smtp://hub2")}},
+			".inside.example": {Servers: []Server{server(t, "lmtp:///run/lmtp")}},
+			"direct.example":  {},
 		},
-		Smarthost: []Server{server(t, "smtp://smart")},
+		Default: Route{Servers: []Server{server(t, "smtp://smart")}},
 	}
 	tests := []struct{ in, want string }{
 		{"alice", "/mail/alice"},
