@@ -61,6 +61,7 @@ func (s *system) smtpRole(role string, implicitTLS bool) (*smtp.Server, error) {
 		XClientFrom:  cfg.XClientFrom,
 		MayName:      s.rcptRates(),
 		Expand:       intake.Expand,
+		Log:          s.log.Slog(),
 	}
 	if role != config.RoleMX {
 		srv.Auth = s.users()

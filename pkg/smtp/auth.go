@@ -3,6 +3,7 @@ package smtp
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"slices"
 	"strings"
 
@@ -54,11 +55,32 @@ func (s *conversation) auth(ctx context.Context, a *wire.Args) error {
 		return cannotTell(err)
 	}
 	if err := x.Verdict(session.Exchange(s.c, "334 ", initial, x.Next)); err != nil {
+		s.logTrouble(err)
 		return cannotTell(s.guard.Refuse(ctx, x.Claimed(), err))
 	}
 	s.guard.Welcome(x.Claimed())
 	s.peer.User = x.User().Name
+	s.log(slog.LevelInfo, "smtp: login", slog.String("user", s.peer.User), slog.Bool("tls", s.peer.TLS != nil))
 	return s.say(reply(235, mail.Status{Class: 2, Subject: 7}, "Welcome"))
+}
+
+// newGuard is for the logins of the peer as it is now.
+func (s *conversation) newGuard() session.Guard {
+	return session.Guard{Throttle: s.srv.Throttle, Addr: s.peer.Addr, Log: s.srv.Log}
+}
+
+// log tells of something about the peer.
+func (s *conversation) log(level slog.Level, text string, attrs ...slog.Attr) {
+	if s.srv.Log != nil {
+		s.srv.Log.LogAttrs(context.Background(), level, text, append(attrs, slog.String("peer", session.NameOf(s.peer.Addr)))...)
+	}
+}
+
+// logTrouble tells why nobody can log in, which the peer is not told.
+func (s *conversation) logTrouble(err error) {
+	if mail.StatusOf(err) == errTemporary.Status {
+		s.log(slog.LevelError, "smtp: logins can't be checked", slog.Any("error", err))
+	}
 }
 
 // cannotTell gives trouble with the passwords the code that RFC 4954 §6 has for it.

@@ -16,6 +16,7 @@ import (
 	"context"
 	"crypto/tls"
 	"io"
+	"log/slog"
 	"net"
 	"net/netip"
 	"time"
@@ -80,6 +81,7 @@ type Server struct {
 
 	Now   func() time.Time // nil: time.Now
 	Trace wire.TraceFunc
+	Log   *slog.Logger // of logins, right and wrong, and of why there are none now; nil: none
 }
 
 // States of a session (RFC 5321 §4.1.4).
@@ -147,7 +149,7 @@ func (srv *Server) ServeConn(ctx context.Context, nc net.Conn) error {
 	c.SetTrace(srv.Trace)
 	s := &conversation{srv: srv, c: c, state: stateNew, peer: peerOf(nc), backend: srv.Backend}
 	s.peer.LMTP, s.isFront = srv.LMTP, srv.mayXClient(s.peer.Addr)
-	s.guard = session.Guard{Throttle: srv.Throttle, Addr: s.peer.Addr}
+	s.guard = s.newGuard()
 	defer s.end()
 	if srv.Implicit {
 		c.Within(cmp.Or(srv.Timeout, DefaultTimeout))

@@ -141,7 +141,7 @@ func (s *conversation) xclient(ctx context.Context, a *wire.Args) error {
 	}
 	s.peer.Helo, s.peer.ESMTP, s.peer.User = x.Helo, false, x.Login
 	s.state, s.messages, s.strangers = stateNew, 0, 0
-	s.guard = session.Guard{Throttle: s.srv.Throttle, Addr: s.peer.Addr}
+	s.guard = s.newGuard()
 	if err := s.connect(ctx); err != nil {
 		return &session.ClosingError{Err: err}
 	}
