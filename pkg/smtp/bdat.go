@@ -49,9 +49,7 @@ func (s *conversation) bdat(_ context.Context, a *wire.Args) error {
 	if size < 0 {
 		return s.spoil(err)
 	}
-	if s.chunks == nil {
-		s.c.Pace(s.srv.pace())
-	} else {
+	if s.chunks != nil {
 		s.c.GoOn(s.srv.pace())
 	}
 	if err == nil && s.state&(stateRcpt|stateChunks|stateFailed) == 0 {
@@ -77,6 +75,7 @@ func (s *conversation) bdat(_ context.Context, a *wire.Args) error {
 
 func (s *conversation) startChunks() {
 	s.chunks = &chunked{}
+	s.c.Pace(s.srv.pace())
 	if s.args != nil && s.args.Body == mail.BodyBinaryMIME {
 		s.chunks.binary = message.NewRecoder(&s.chunks.in)
 		s.chunks.body = &rawChunks{c: s.c, max: s.maxSize()}

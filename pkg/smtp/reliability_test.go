@@ -371,3 +371,56 @@ func TestSlowSenders(t *testing.T) {
 		})
 	}
 }
+
+// Chunks of an octet each, as late as a command may come, are slow all the same; chunks that keep the pace take as long as they like.
+func TestSlowChunks(t *testing.T) {
+	for _, c := range []struct {
+		octets int
+		every  time.Duration
+		isSlow bool
+	}{{1, DefaultTimeout - time.Second, true}, {1, time.Second, true}, {30_000, DefaultTimeout - time.Second, false}} {
+		synctest.Test(t, func(t *testing.T) {
+			near, far := net.Pipe()
+			var both sync.WaitGroup
+			both.Go(func() { (&Server{Hostname: "h.example", Backend: &memory{}}).ServeConn(context.Background(), far) })
+			start := time.Now()
+			both.Go(func() {
+				defer near.Close()
+				io.WriteString(near, beginBob)
+				for time.Since(start) < 3*time.Hour {
+					time.Sleep(c.every)
+					if _, err := fmt.Fprintf(near, "BDAT %d\r\n%s", c.octets, strings.Repeat("x\r\n", c.octets)[:c.octets]); err != nil {
+						return
+					}
+				}
+			})
+			heard, _ := io.ReadAll(near)
+			after := time.Since(start)
+			both.Wait()
+			isCut := strings.HasSuffix(string(heard), "\r\n421 4.4.2 Waited too long for input, closing connection\r\n")
+			if isCut != c.isSlow || isCut && after > DefaultTimeout+DefaultDataTimeout+DefaultTimeout {
+				t.Errorf("%+v: after %v heard\n%s", c, after, heard)
+			}
+		})
+	}
+}
+
+// A chunk has its time also when the one before had no size that could be understood.
+func TestChunkAfterBadOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		near, far := net.Pipe()
+		var both sync.WaitGroup
+		both.Go(func() { (&Server{Hostname: "h.example", Backend: &memory{}}).ServeConn(context.Background(), far) })
+		both.Go(func() {
+			for _, piece := range []string{beginBob + "BDAT x\r\n", "BDAT 5\r\n", "he", "llo", "BDAT 1 LAST\r\n", "x", "QUIT\r\n"} {
+				time.Sleep(time.Second)
+				io.WriteString(near, piece)
+			}
+		})
+		heard, _ := io.ReadAll(near)
+		both.Wait()
+		if got := string(heard); strings.Count(got, "501 5.5.4 Syntax: BDAT octets [LAST]\r\n") != 3 || !strings.Contains(got, "\r\n221 ") {
+			t.Errorf("heard\n%s", got)
+		}
+	})
+}

@@ -44,28 +44,38 @@ func (c *Conn) Pace(d time.Duration, rate int) {
 }
 
 // GoOn goes on with the pace that Within has interrupted, with what is left of it: the parts of one text that comes in
-// pieces share their time.
+// pieces share their time, and the waiting between them is part of it.
 func (c *Conn) GoOn(d time.Duration, rate int) {
 	left := c.pace.left
 	c.Pace(d, rate)
-	c.pace.left = min(left, d)
+	c.pace.left = left
+	c.pace.credit(0, c.w-c.r) // what has come together with the lines between
+	if c.pace.left <= 0 && rate > 0 {
+		c.r, c.w, c.rerr = 0, 0, os.ErrDeadlineExceeded
+	}
 }
 
 // receive is a read under the deadline or the pace.
 func (c *Conn) receive(p []byte) (int, error) {
-	if c.pace.max == 0 {
+	if c.pace.max == 0 && c.pace.left <= 0 {
 		return c.nc.Read(p)
 	}
 	start := time.Now()
-	c.nc.SetReadDeadline(start.Add(c.pace.left))
+	if c.pace.max > 0 {
+		c.nc.SetReadDeadline(start.Add(c.pace.left))
+	}
 	n, err := c.nc.Read(p)
 	c.pace.credit(time.Since(start), n)
 	return n, err
 }
 
-// credit settles what a piece has cost and brought.
+// credit settles what a piece has cost and brought. While the pace is interrupted it only costs: what comes is not of the text.
 func (p *pace) credit(waited time.Duration, octets int) {
 	if p.rate == 0 {
+		return
+	}
+	if p.max == 0 {
+		p.left -= max(waited, 0)
 		return
 	}
 	earned := time.Duration(octets) * time.Second / time.Duration(p.rate)

@@ -110,6 +110,39 @@ func TestGoOn(t *testing.T) {
 	})
 }
 
+// Who takes long over the commands between the pieces has that much less time for the text, but is paid for what comes with them.
+func TestGoOnAfterWaiting(t *testing.T) {
+	for _, c := range []struct {
+		rate, octets int // of the text, with each command
+		max          time.Duration
+	}{
+		{rate: 100, octets: 1, max: 75 * time.Second}, {rate: 100, octets: 2400, max: 1500 * time.Second}, {rate: 100, octets: 2500}, {rate: 0, octets: 1},
+	} {
+		against(t, func(client net.Conn) {
+			client.Write(make([]byte, c.octets))
+			time.Sleep(25 * time.Second)
+			drip(client, 3+c.octets, 25*time.Second, 100)
+			client.Close()
+		}, func(t *testing.T, conn *Conn) {
+			conn.Pace(60*time.Second, c.rate)
+			start, err := time.Now(), error(nil)
+			for i := 0; err == nil; i++ {
+				if i > 0 {
+					conn.GoOn(60*time.Second, c.rate)
+				}
+				if _, err = io.ReadFull(conn.Literal(int64(c.octets)), make([]byte, c.octets)); err == nil {
+					conn.Within(time.Hour) // a command
+					_, err = io.ReadFull(conn.Literal(3), make([]byte, 3))
+				}
+			}
+			after := time.Since(start)
+			if isCut := errors.Is(err, os.ErrDeadlineExceeded); isCut != (c.max > 0) || isCut && (after > c.max || after < c.max-50*time.Second) {
+				t.Errorf("%+v: %v after %v", c, err, after)
+			}
+		})
+	}
+}
+
 // A line has to be whole in its time: octets that drip win nothing.
 func TestWithinIsForTheWholeLine(t *testing.T) {
 	against(t, func(client net.Conn) { drip(client, 1, time.Second, 1000) }, func(t *testing.T, c *Conn) {
