@@ -61,7 +61,7 @@ func (s *system) localSMTP() (*smtp.Server, error) {
 	}
 	cfg := s.cfg.SMTP
 	return &smtp.Server{Hostname: s.cfg.Hostname, Backend: mended(intake), Connect: connect, MaxSize: cfg.MaxSize, MaxRcpts: cfg.MaxRcpts,
-		MaxMessages: maxPipeMessages, MaxHold: cfg.MaxHold, Timeout: cfg.Timeout, DataTimeout: cfg.DataTimeout, MinRate: -1, Expand: intake.Expand}, nil
+		MaxMessages: maxPipeMessages, MaxErrands: -1, MaxHold: cfg.MaxHold, Timeout: cfg.Timeout, DataTimeout: cfg.DataTimeout, MinRate: -1, Expand: intake.Expand}, nil
 }
 
 // maxPipeMessages is for peers that are trusted with a session of any length: a program that sends a newsletter, a mail server

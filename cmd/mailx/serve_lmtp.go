@@ -60,7 +60,7 @@ func (s *system) lmtpService() (service, error) {
 	}
 	cfg := s.cfg.SMTP
 	srv := &smtp.Server{Hostname: s.cfg.Hostname, Backend: intake, Connect: connect, LMTP: true, MaxSize: cfg.MaxSize, MaxRcpts: cfg.MaxRcpts,
-		MaxMessages: maxPipeMessages, Mistakes: cfg.MaxBadCommands, Timeout: cfg.Timeout, DataTimeout: cfg.DataTimeout,
+		MaxMessages: maxPipeMessages, MaxErrands: -1, Mistakes: cfg.MaxBadCommands, Timeout: cfg.Timeout, DataTimeout: cfg.DataTimeout,
 		MinRate: cmp.Or(cfg.MinRate, -1), Trace: s.trace}
 	return service{proto: "lmtp", role: "lmtp", serveConn: srv.ServeConn, refuse: srv.Refuse, maxConns: cfg.MaxConnections}, nil
 }

@@ -70,6 +70,11 @@ func (s *conversation) bdat(_ context.Context, a *wire.Args) error {
 		return s.spoil(err)
 	}
 	s.state = stateChunks
+	if size == 0 {
+		if err := s.countErrand(); err != nil {
+			return err
+		}
+	}
 	return s.say(ok(0, 0, "%d octets taken", size))
 }
 

@@ -89,7 +89,7 @@ func (s *conversation) commit(err error) error {
 	if err != nil {
 		return s.sayEach(err)
 	}
-	s.strangers = 0
+	s.patience = patience{}
 	id := s.env.ID
 	s.tx = nil
 	return s.say(accepted(id))

@@ -27,7 +27,7 @@ func (s *conversation) expn(_ context.Context, a *wire.Args) error {
 	}
 	members, err := s.srv.Expand(&s.peer, list)
 	if err != nil {
-		return s.countStranger(err)
+		return s.countRefused(err)
 	}
 	isHidden := func(m mail.Address) bool { return !m.IsASCII() }
 	if len(members) == 0 || len(members) > s.maxRcpts() || slices.ContainsFunc(members, isHidden) {

@@ -20,7 +20,7 @@ func TestLimits(t *testing.T) {
 	}
 	data := func(body string) string { return beginBob + "DATA\r\n" + body + ".\r\n" }
 	message1 := beginBob[len("EHLO x.example\r\n"):] + "DATA\r\n.\r\n"
-	srv := &Server{Hostname: "h.example", MaxSize: 10_000, MaxRcpts: 7, MaxMessages: 5, Mistakes: 9, Auth: bobOnly{}, InsecureAuth: true,
+	srv := &Server{Hostname: "h.example", MaxSize: 10_000, MaxRcpts: 7, MaxMessages: 5, Mistakes: 9, MaxErrands: 30, Auth: bobOnly{}, InsecureAuth: true,
 		MaxHold: time.Hour, Now: func() time.Time { return time.Unix(1700000000, 0) }}
 	for _, c := range []struct {
 		name        string
@@ -51,6 +51,12 @@ func TestLimits(t *testing.T) {
 		{"unknown recipients", 9, func(n int) string {
 			return "EHLO x\r\nMAIL FROM:<a@x.example>\r\n" + strings.Repeat("RCPT TO:<who@x.example>\r\n", n)
 		}, "550 5.1.1", "421 4.7.0"},
+		{"recipients that are too many", maxWaiting * 7, func(n int) string {
+			return "EHLO x\r\nMAIL FROM:<a@x.example>\r\n" + strings.Repeat("RCPT TO:<bob@x.example>\r\n", 7+n)
+		}, "452 4.5.3", "421 4.7.0"},
+		{"commands without a message", 30, func(n int) string { return "EHLO x\r\n" + strings.Repeat("NOOP\r\n", n-1) }, "250 2.0.0", "421 4.7.0"},
+		{"commands since a message", 30, func(n int) string { return beginBob + "DATA\r\n.\r\n" + strings.Repeat("NOOP\r\n", n) }, "250 2.0.0", "421 4.7.0"},
+		{"chunks without octets", 30, func(n int) string { return beginBob + strings.Repeat("BDAT 0\r\n", n-2) }, "250 2.0.0", "421 4.7.0"},
 		{"passwords guessed before the last", 4, func(n int) string { return "EHLO x\r\n" + strings.Repeat("AUTH PLAIN AGJvYgB3cm9uZw==\r\n", n) }, "535 5.7.8", "421 4.7.0"},
 		{"Received fields", message.MaxReceived, func(n int) string { return data(strings.Repeat("Received: x\r\n", n)) }, "250 2.0.0", "554 5.4.6"},
 		{"hostname in EHLO", mail.MaxDomain, func(n int) string { return "HELO " + x(n) + "\r\n" }, "250 h.examp", "501 5.5.2"},
@@ -119,5 +125,29 @@ func TestCommandLineHasRoomForExtensions(t *testing.T) {
 func TestTextLineLimitsAgree(t *testing.T) {
 	if message.MaxTextLine != wire.DefaultMaxText {
 		t.Errorf("message has %d, wire %d", message.MaxTextLine, wire.DefaultMaxText)
+	}
+}
+
+// Every command that brings no message nearer counts, whatever it is mixed with; what brings one does not.
+func TestErrands(t *testing.T) {
+	for _, c := range []struct {
+		say   string
+		count int // errands in it
+	}{
+		{"NOOP\r\n", 1}, {"RSET\r\n", 1}, {"HELO x\r\n", 1}, {"EHLO x\r\n", 1}, {"VRFY bob\r\n", 1}, {"HELP\r\n", 1}, {"MAIL FROM:<>\r\nRSET\r\n", 2},
+		{"AUTH PLAIN\r\n*\r\nNOOP\r\n", 2}, {"MAIL FROM:<>\r\nRCPT TO:<bob@x.example>\r\nEHLO x\r\n", 2}, {"FROB\r\nNOOP\r\n", 1},
+		{"MAIL FROM:<>\r\nRCPT TO:<bob@x.example>\r\nDATA\r\n.\r\n", 0},
+	} {
+		srv := frozen(&memory{})
+		srv.Auth, srv.InsecureAuth, srv.MaxErrands, srv.MaxMessages = bobOnly{}, true, 21, 1000
+		heard := converse(srv, "EHLO x\r\n"+strings.Repeat(c.say, 100), 1000)
+		closed := strings.Contains(heard, "421 4.7.0 Too many commands without a message, closing connection\r\n")
+		if said := strings.Count(heard, "\r\n250") - strings.Count(heard, "\r\n250-"); closed != (c.count > 0) || closed && said > 1+40 {
+			t.Errorf("%q again and again: heard\n%s", c.say, heard)
+		}
+		srv.MaxErrands = -1
+		if heard := converse(srv, "EHLO x\r\n"+strings.Repeat(c.say, 100), 1000); strings.Contains(heard, "\r\n421 ") {
+			t.Errorf("%q with any number of errands: heard\n%s", c.say, heard)
+		}
 	}
 }

@@ -1,7 +1,6 @@
 package smtp
 
 import (
-	"cmp"
 	"context"
 	"crypto/rand"
 	"strings"
@@ -113,35 +112,20 @@ func (s *conversation) rcpt(ctx context.Context, a *wire.Args) error {
 		return err
 	}
 	if len(s.env.Rcpts) >= s.maxRcpts() {
-		return mail.Temporaryf(5, 3, "Too many recipients") // RFC 5321 §4.5.3.1.10
+		return s.countRefused(mail.Temporaryf(5, 3, "Too many recipients")) // RFC 5321 §4.5.3.1.10
 	}
 	if isUTF8 && !s.env.UTF8 {
 		return errNeedsUTF8
 	}
 	if s.srv.MayName != nil {
 		if err := s.srv.MayName(&s.peer); err != nil {
-			return err
+			return s.countRefused(err)
 		}
 	}
 	if err := s.tx.Rcpt(ctx, r); err != nil {
-		return s.countStranger(err)
+		return s.countRefused(err)
 	}
 	s.env.Rcpts = append(s.env.Rcpts, r)
 	s.state = stateRcpt
 	return s.say(ok(1, 5, "Recipient ok"))
-}
-
-// countStranger sends a peer away that tries out names; a message that is taken forgives. The peer of LMTP is a mail server
-// of ours, which has to hear of every name.
-func (s *conversation) countStranger(err error) error {
-	if s.srv.LMTP {
-		return err
-	}
-	if st := mail.StatusOf(err); st.IsPermanent() && st.Subject == 1 {
-		s.strangers++
-	}
-	if s.strangers > cmp.Or(s.srv.Mistakes, DefaultMistakes) {
-		return &session.ClosingError{Err: session.ErrMistakes}
-	}
-	return err
 }

@@ -33,6 +33,7 @@ const (
 	DefaultMaxRcpts    = 1000
 	DefaultMaxMessages = 100
 	DefaultMistakes    = 20
+	DefaultMaxErrands  = 100
 	DefaultTimeout     = 300 * time.Second // RFC 5321 §4.5.3.2.7
 	DefaultDataTimeout = 600 * time.Second
 	DefaultMinRate     = 100
@@ -63,6 +64,7 @@ type Server struct {
 	MaxRcpts    int
 	MaxMessages int // of one connection without AUTH
 	Mistakes    int
+	MaxErrands  int           // commands since the last message taken that bring none nearer; <0: any number
 	MaxHold     time.Duration // FUTURERELEASE: how long a message may wait for its release; 0: not offered
 	Timeout     time.Duration // for a command line
 	DataTimeout time.Duration // how far a message may fall behind MinRate; see wire.Conn.Pace
@@ -96,47 +98,47 @@ const (
 
 // conversation is one connection's side of the server; commands are its methods.
 type conversation struct {
-	srv       *Server
-	c         *wire.Conn
-	peer      Peer
-	backend   Backend
-	state     session.State
-	said      []*Reply // what a handler that succeeds has to say
-	tx        Tx
-	env       *mail.Envelope
-	args      *MailArgs
-	chunks    *chunked // nil: no BDAT yet
-	messages  int
-	guard     session.Guard
-	isFront   bool // the peer may use XCLIENT, whoever it speaks for meanwhile
-	strangers int  // recipients refused since the last message taken
+	srv      *Server
+	c        *wire.Conn
+	peer     Peer
+	backend  Backend
+	state    session.State
+	said     []*Reply // what a handler that succeeds has to say
+	tx       Tx
+	env      *mail.Envelope
+	args     *MailArgs
+	chunks   *chunked // nil: no BDAT yet
+	messages int
+	guard    session.Guard
+	isFront  bool // the peer may use XCLIENT, whoever it speaks for meanwhile
+	patience patience
 }
 
 // dialect is the command table. LMTP has one greeting of its own in place of both of SMTP's (RFC 2033 §4.1).
 func dialect(lmtp bool) *session.Dialect[*conversation] {
 	hello := []session.Command[*conversation]{
-		{Verb: "HELO", In: session.Any, Do: (*conversation).helo},
-		{Verb: "EHLO", In: session.Any, Do: (*conversation).ehlo},
+		{Verb: "HELO", In: session.Any, Do: errand((*conversation).helo)},
+		{Verb: "EHLO", In: session.Any, Do: errand((*conversation).ehlo)},
 	}
 	if lmtp {
-		hello = []session.Command[*conversation]{{Verb: "LHLO", In: session.Any, Do: (*conversation).ehlo}}
+		hello = []session.Command[*conversation]{{Verb: "LHLO", In: session.Any, Do: errand((*conversation).ehlo)}}
 	}
 	return &session.Dialect[*conversation]{
 		State: func(s *conversation) session.State { return s.state },
 		Greet: (*conversation).greet,
 		Reply: (*conversation).reply,
 		Commands: append(hello, []session.Command[*conversation]{
-			{Verb: "MAIL", In: stateIdle, Do: (*conversation).mail},
+			{Verb: "MAIL", In: stateIdle, Do: errand((*conversation).mail)},
 			{Verb: "RCPT", In: stateMail | stateRcpt, Do: (*conversation).rcpt},
 			{Verb: "DATA", In: stateRcpt, Flags: session.NoArgs, Do: (*conversation).data},
 			{Verb: "BDAT", In: session.Any, Do: (*conversation).bdat},
-			{Verb: "RSET", In: session.Any, Flags: session.NoArgs, Do: (*conversation).rset},
-			{Verb: "NOOP", In: session.Any, Do: (*conversation).noop},
-			{Verb: "VRFY", In: session.Any, Do: (*conversation).vrfy},
-			{Verb: "EXPN", In: session.Any, Do: (*conversation).expn},
-			{Verb: "HELP", In: session.Any, Do: (*conversation).help},
+			{Verb: "RSET", In: session.Any, Flags: session.NoArgs, Do: errand((*conversation).rset)},
+			{Verb: "NOOP", In: session.Any, Do: errand((*conversation).noop)},
+			{Verb: "VRFY", In: session.Any, Do: errand((*conversation).vrfy)},
+			{Verb: "EXPN", In: session.Any, Do: errand((*conversation).expn)},
+			{Verb: "HELP", In: session.Any, Do: errand((*conversation).help)},
 			{Verb: "STARTTLS", In: session.Any, Flags: session.NoArgs, Do: (*conversation).startTLS},
-			{Verb: "AUTH", In: stateIdle, Flags: session.Secret, Do: (*conversation).auth},
+			{Verb: "AUTH", In: stateIdle, Flags: session.Secret, Do: errand((*conversation).auth)},
 			{Verb: "XCLIENT", In: session.Any, Do: (*conversation).xclient},
 			{Verb: "QUIT", In: session.Any, Flags: session.NoArgs, Do: (*conversation).quit},
 		}...),

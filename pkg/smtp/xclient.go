@@ -140,7 +140,7 @@ func (s *conversation) xclient(ctx context.Context, a *wire.Args) error {
 		s.peer.Addr = x.Addr
 	}
 	s.peer.Helo, s.peer.ESMTP, s.peer.User = x.Helo, false, x.Login
-	s.state, s.messages, s.strangers = stateNew, 0, 0
+	s.state, s.messages, s.patience = stateNew, 0, patience{}
 	s.guard = s.newGuard()
 	if err := s.connect(ctx); err != nil {
 		return &session.ClosingError{Err: err}
