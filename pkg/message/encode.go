@@ -234,7 +234,7 @@ func extendedParam(name, value string) []string {
 	cur := charset
 	for _, c := range []byte(value) {
 		next := string(c)
-		if !qPlain(c) && c != '.' && c != '_' || c == '*' {
+		if !qPlain(c) && c != '.' && c != '_' || c == '*' || c == '/' { // RFC 2231 §7, attribute-char
 			next = string([]byte{'%', hex[c>>4], hex[c&15]})
 		}
 		if len(cur)+len(next)+len(name)+len(" *000*=;") > foldAt {
