@@ -25,14 +25,9 @@ func (e *env) sendmailSMTP(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	srv, err := sys.localSMTP()
+	srv, err := sys.pipeSMTP(nc)
 	if err != nil {
 		return err
-	}
-	if _, isNetwork := session.AddrOf(nc.RemoteAddr()); isNetwork {
-		if srv, err = sys.smtpRole(sys.cfg.SMTP.Role, false); err != nil {
-			return err
-		}
 	}
 	server := &session.Server{
 		Handle: func(ctx context.Context, nc net.Conn) { e.logSession(srv.ServeConn(ctx, nc)) },
@@ -40,6 +35,15 @@ func (e *env) sendmailSMTP(ctx context.Context) error {
 	}
 	server.Protect(ctx, nc)
 	return nil
+}
+
+// pipeSMTP is the server for who is at the other end.
+func (s *system) pipeSMTP(nc net.Conn) (*smtp.Server, error) {
+	if _, isNetwork := session.AddrOf(nc.RemoteAddr()); isNetwork {
+		return s.smtpRole(s.cfg.SMTP.Role, false)
+	}
+	s.logTroubleOnly() // some programs never read our stderr, and would wait for us when it is full
+	return s.localSMTP()
 }
 
 // localSMTP is the server for programs of this host. It reads no certificate and no password, which belong to the mail
