@@ -17,13 +17,14 @@ import (
 func TestMain(m *testing.M) {
 	program := func() { os.Exit(run(os.Args, streams{in: os.Stdin, out: os.Stdout, err: os.Stderr})) }
 	testscript.Main(m, map[string]func(){"mailx": program, "mail": program, "sendmail": program, "mailq": program,
-		"newaliases": program, "msmtp": program})
+		"newaliases": program, "msmtp": program, "mailx-sendmail": program})
 }
 
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 filepath.Join("testdata", "script"),
 		RequireExplicitExec: true,
+		UpdateScripts:       mailtest.Updating(),
 		Setup:               isolate,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": exits, "sink": sinkCommand(t), "received": receivedCommand,

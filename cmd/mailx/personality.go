@@ -7,7 +7,7 @@ import (
 )
 
 // personalities are the names under which the program is somebody else. Each turns the words behind the name into
-// a command line of mailx. A name without a row is mailx.
+// a command line of mailx. The name mailx-VERB is that verb, and any other name without a row is mailx.
 func personalities() map[string]func(args []string) ([]string, error) {
 	return map[string]func([]string) ([]string, error){
 		"mail":       posixMail,
@@ -36,9 +36,14 @@ func personality(argv []string) ([]string, error) {
 	if len(argv) == 0 {
 		return nil, nil
 	}
-	args := argv[1:]
-	if be, ok := personalities()[path.Base(argv[0])]; ok {
+	name, args := path.Base(argv[0]), argv[1:]
+	if be, ok := personalities()[name]; ok {
 		return be(args)
+	}
+	if verb, ok := strings.CutPrefix(name, "mailx-"); ok { // a link beside another sendmail: mailx-sendmail
+		if _, known := findVerb(verb); known {
+			return append([]string{verb}, args...), nil
+		}
 	}
 	if len(args) > 0 && isPosix(args[0]) {
 		return posixMail(args)

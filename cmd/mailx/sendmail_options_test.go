@@ -78,65 +78,6 @@ func words(line string) []string {
 	return strings.Split(line, "|")
 }
 
-// TestSendmailCallers has what other programs call sendmail with.
-func TestSendmailCallers(t *testing.T) {
-	const nobody = "64 no recipients: name them, or use -t for those in the header"
-	for _, tt := range []struct{ name, args, want string }{ // words are separated by |
-		{"T01 Debian cron", "-FCronDaemon|-i|-B8BITMIME|-oem|root", "-i|-B8BITMIME|-F|CronDaemon|--|<root>"},
-		{"T02 cronie", "-FCronDaemon|-i|-odi|-oem|-oi|-t|-f|root", "-t|-i|-F|CronDaemon|-f|<root>"},
-		{"T03 vixie-cron", "-FCronDaemon|-odi|-oem|-oi|-t", "-t|-i|-F|CronDaemon"},
-		{"T03 older", "-FCronDaemon|-odi|-oem|-or0s|-oi|-t", "-t|-i|-F|CronDaemon"},
-		{"T04 anacron", "-FAnacron|-odi|root", "-F|Anacron|--|<root>"},
-		{"T05 atd", "-i|user", "-i|--|<user>"},
-		{"T06 systemd-cron", "-i|-B8BITMIME|mailto", "-i|-B8BITMIME|--|<mailto>"},
-		{"T07 busybox", "-ti", "-t|-i"},
-		{"T07 turned round", "-it", "-t|-i"},
-		{"T08 mdadm, T10 sudo, T35 mblaze", "-t", "-t"},
-		{"T09 mdadm MAILFROM", "-t|-froot@example.org", "-t|-f|<root@example.org>"},
-		{"T12 T13 apt", "-oi|-t", "-t|-i"},
-		{"T14 cron-apt", "-t|-oi", "-t|-i"},
-		{"T15 popularity-contest", "-oi|-f|from@x|to@a|to@b", "-i|-f|<from@x>|--|<to@a>|<to@b>"},
-		{"T16 rkhunter", "root@example.org", "--|<root@example.org>"},
-		{"T17 fail2ban", "-f|<fail2ban@h>|root", "-f|<fail2ban@h>|--|<root>"},
-		{"T17 unqualified", "-f|fail2ban|root", "-f|<fail2ban>|--|<root>"},
-		{"T20 T21 git", "-i|a@x|b@y|c@z", "-i|--|<a@x>|<b@y>|<c@z>"},
-		{"T20 git with a sender", "-f|dev@x|-i|a@x", "-i|-f|<dev@x>|--|<a@x>"},
-		{"T22 git by path", "-i|a@x", "-i|--|<a@x>"},
-		{"T23 PHP", "-t|-i", "-t|-i"},
-		{"T25 PHPMailer", "-oi|-fsender@x|-t", "-t|-i|-f|<sender@x>"},
-		{"T26 Symfony", "-bs", "-bs"},
-		{"T27 Symfony -t", "-fx@y|--|a|b", "-f|<x@y>|--|<a>|<b>"},
-		{"T27 addresses that look like options", "-fx@y|--|-odd@x|-t", "-f|<x@y>|--|<-odd@x>|<-t>"},
-		{"T29 Ruby", "-i|-f|x|--|a|b", "-i|-f|<x>|--|<a>|<b>"},
-		{"T30 mutt", "-oem|-oi|-f|a@x|-N|failure,delay|-R|hdrs|-B8BITMIME|--|r@x",
-			"-i|-B8BITMIME|-R|hdrs|-N|failure,delay|-f|<a@x>|--|<r@x>"},
-		{"T30 mutt by default", "-oem|-oi|--|r@x", "-i|--|<r@x>"},
-		{"T31 s-nail", "-i|-f|x@y|-F|A B|--|r@x", "-i|-F|A B|-f|<x@y>|--|<r@x>"},
-		{"T31 by default", "-i|--|r@x", "-i|--|<r@x>"},
-		{"T32 mailutils", "-oi|-f|user@host|-t", "-t|-i|-f|<user@host>"},
-		{"T33 fetchmail", "-i|-f|from@x|--|bob", "-i|-f|<from@x>|--|<bob>"},
-		{"T36 ppp", "-q", "-q"},
-		{"T36 interval", "-q30m", "-q|-q30m"},
-		{"T36 interval apart", "-q|1h", "-q|-q30m"},
-		{"T37 mailq", "-bp", "-bp"},
-		{"T37 mailq JSON", "-bp|--json", "-bp|--json"},
-		{"T38 newaliases", "-bi", "-bi"},
-		{"T38 -I", "-I", "-bi"},
-		{"T39 empty", "-f||to@x", "-f|<>|--|<to@x>"},
-		{"T39 brackets", "-f|<>|to@x", "-f|<>|--|<to@x>"},
-		{"T39 glued", "-f<>|to@x", "-f|<>|--|<to@x>"},
-		{"T40 commas", "a@x,|b@y|c@x, d@y", "--|<a@x>|<b@y>|<c@x>|<d@y>"},
-		{"T40 LF", "a@x\nb@y", "65 recipient: line break in the value"},
-		{"T59 nothing", "", nobody},
-		{"T59 options alone", "-i|-f|a@x", nobody},
-		{"T60 -t, whose header is seen later", "-t", "-t"},
-	} {
-		if got := parsed(words(tt.args)); got != tt.want {
-			t.Errorf("%s: %q:\n got %q\nwant %q", tt.name, tt.args, got, tt.want)
-		}
-	}
-}
-
 // TestSendmailOptions has the corners of the grammar, and what is refused.
 func TestSendmailOptions(t *testing.T) {
 	for _, tt := range []struct{ args, want string }{
@@ -299,21 +240,6 @@ func TestSendmailPage(t *testing.T) {
 	for name := range mentioned {
 		if _, known := options[name[1]]; !known && !slices.Contains([]string{"--json", "--help"}, name) {
 			t.Errorf("man/mailx-sendmail.1 mentions %s, which sendmail does not have", name)
-		}
-	}
-}
-
-func TestSendmailPersonality(t *testing.T) {
-	for _, tt := range []struct{ argv, want string }{
-		{"/usr/sbin/sendmail -ti", "sendmail -ti"},
-		{"sendmail", "sendmail"},
-		{"/usr/bin/mailq --json", "sendmail -bp --json"},
-		{"newaliases", "sendmail -bi"},
-		{"mailx sendmail -bs", "sendmail -bs"},
-	} {
-		words, err := personality(strings.Fields(tt.argv))
-		if !slices.Equal(words, strings.Fields(tt.want)) || err != nil {
-			t.Errorf("%q: got %q, %v; want %q", tt.argv, words, err, tt.want)
 		}
 	}
 }

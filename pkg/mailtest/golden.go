@@ -14,6 +14,9 @@ import (
 // The flag belongs to the test binary of every package that imports mailtest: go test ./pkg/x -update.
 var update = flag.Bool("update", false, "write golden files instead of comparing with them")
 
+// Updating reports that the test runs with -update: goldens are to be written.
+func Updating() bool { return *update }
+
 // Golden compares got with the file at path, or writes it when the test runs with -update.
 func Golden(t testing.TB, path string, got []byte) {
 	t.Helper()
