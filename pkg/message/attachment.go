@@ -69,22 +69,22 @@ func (a Attachment) addFields(p *part, name, mediaType, encoding string, params 
 	switch {
 	case err != nil || a.ContentID == "":
 		return err
-	case !validContentID(a.ContentID):
+	case !ValidContentID(a.ContentID):
 		return &FieldError{Field: "Content-ID", Reason: "bad content id"}
 	}
 	return p.addFields("Content-ID", []string{" <" + a.ContentID + ">"})
 }
 
-// validContentID reports what may stand between the angle brackets of a Content-ID. It is kept as it is given, because HTML
+// ValidContentID reports what may stand between the angle brackets of a Content-ID. It is kept as it is given, because HTML
 // names it so. QUIRK: RFC 2045 §7 wants an "@" in it; hardly any program makes one, and all readers do without.
-func validContentID(id string) bool {
+func ValidContentID(id string) bool {
 	return id != "" && len(id) <= maxLine/2 && isASCII(id) && badControl(id, false) == "" && !strings.ContainsAny(id, " <>")
 }
 
 // mediaType gives the type and its parameters as name, value pairs.
 func (a Attachment) mediaType() (string, []string, error) {
 	if a.Type == "" {
-		return typeByName(a.Name), nil, nil
+		return TypeByName(a.Name), nil, nil
 	}
 	t, params, err := mime.ParseMediaType(a.Type)
 	if err != nil || strings.Count(t, "/") != 1 || strings.HasPrefix(t, "multipart/") {
@@ -140,11 +140,20 @@ func writeAndClose(w io.Writer, r io.Reader, c io.Closer) error {
 	return err
 }
 
-// typeByName knows the usual endings; it reads no files, so the answer is the same on every host.
-func typeByName(name string) string {
-	ext := strings.ToLower(path.Ext(name))
-	if ext == "" {
-		return "application/octet-stream"
+// TypeByName knows the usual endings of file names; the first name that has one decides. It reads no files, so the answer is
+// the same on every host.
+func TypeByName(names ...string) string {
+	for _, name := range names {
+		if t := typeOfEnding(strings.ToLower(path.Ext(name))); t != "" {
+			return t
+		}
+	}
+	return "application/octet-stream"
+}
+
+func typeOfEnding(ending string) string {
+	if ending == "" {
+		return ""
 	}
 	for _, t := range [...]struct{ endings, mediaType string }{
 		{".txt .log .text .conf .md ", "text/plain"},
@@ -173,11 +182,11 @@ func typeByName(name string) string {
 		{".mp4 ", "video/mp4"},
 		{".eml ", "message/rfc822"},
 	} {
-		if strings.Contains(t.endings, ext+" ") {
+		if strings.Contains(t.endings, ending+" ") {
 			return t.mediaType
 		}
 	}
-	return "application/octet-stream"
+	return ""
 }
 
 func (a Attachment) write(w io.Writer) error {

@@ -22,7 +22,8 @@ import (
 func encodingOf(charset string) encoding.Encoding {
 	name := strings.ToLower(strings.Trim(charset, " \t\"'"))
 	name = strings.ReplaceAll(name, "_", "-")
-	if enc := isoEncoding(strings.TrimPrefix(strings.TrimPrefix(name, "iso-8859-"), "iso8859-"), name); enc != nil {
+	part := strings.TrimPrefix(strings.TrimPrefix(strings.TrimPrefix(name, "iso-8859-"), "iso8859-"), "iso8859")
+	if enc := isoEncoding(part, name); enc != nil {
 		return enc
 	}
 	if enc := windowsEncoding(name); enc != nil {
@@ -47,9 +48,9 @@ func encodingOf(charset string) encoding.Encoding {
 		return japanese.ISO2022JP
 	case "shift-jis", "shift-jisx0213", "sjis", "x-sjis", "ms-kanji", "windows-31j", "cp932":
 		return japanese.ShiftJIS
-	case "euc-jp", "x-euc-jp":
+	case "euc-jp", "eucjp", "x-euc-jp":
 		return japanese.EUCJP
-	case "euc-kr", "ks-c-5601-1987", "ks-c-5601", "ksc5601", "cp949", "uhc":
+	case "euc-kr", "euckr", "ks-c-5601-1987", "ks-c-5601", "ksc5601", "cp949", "uhc":
 		return korean.EUCKR
 	case "gb2312", "gbk", "cp936", "x-gbk", "csgb2312":
 		return simplifiedchinese.GBK

@@ -226,9 +226,20 @@ func (p *fieldPrinter) extra(h HeaderField) {
 		p.extraMailboxes(h)
 	case "message-id", "in-reply-to", "references":
 		p.ids(h.Name, h.Value)
+	case "list-unsubscribe", "list-subscribe", "list-post", "list-help", "list-owner", "list-archive":
+		p.urls(h)
 	default:
 		p.text(h.Name, h.Value)
 	}
+}
+
+// urls prints a list of URLs (RFC 2369 §2), which no reader looks for in encoded words however long they are.
+func (p *fieldPrinter) urls(h HeaderField) {
+	if badControl(h.Value, true) != "" || !plainText(h.Value) {
+		p.text(h.Name, h.Value)
+		return
+	}
+	p.raw(h.Name, wordTokens(h.Value))
 }
 
 func (p *fieldPrinter) extraMailboxes(h HeaderField) {

@@ -254,3 +254,16 @@ func TestComposeKeepsBcc(t *testing.T) {
 		t.Error("a Bcc among the fields was taken")
 	}
 }
+
+// TestComposeURLs: a URL of a list stays what it is, and is never encoded.
+func TestComposeURLs(t *testing.T) {
+	d := plainDraft()
+	long := "<mailto:leave@list.example?subject=" + strings.Repeat("x", 100) + ">"
+	d.Headers = []HeaderField{{"List-Unsubscribe", long + ", <https://list.example/leave>"}, {"List-Post", "NO (gr\u00fcn)"}}
+	got := compose(t, d)
+	for _, want := range []string{"\nList-Unsubscribe: " + long + ",\n <https://list.example/leave>\n", "\nList-Post: =?utf-8?"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("got\n%s\nwant %q", got, want)
+		}
+	}
+}
