@@ -136,7 +136,7 @@ func (m mailFile) open() (openFile, error) {
 }
 
 // copyAside copies a stream into a file that has no name.
-func copyAside(r io.Reader) (openFile, error) {
+func copyAside(r io.Reader) (*os.File, error) {
 	f, err := os.CreateTemp("", "mailx-*")
 	if err != nil {
 		return nil, exitWith(exTempFail, err)

@@ -43,27 +43,10 @@ func newSend(e *env) *cli.Command {
 	}
 }
 
-// composeFlags say what is in the message.
-func (e *env) composeFlags() []cli.Flag {
-	return []cli.Flag{
-		&cli.StringFlag{Name: "from", Usage: "the message is from `ADDRESS`"},
-		&cli.StringSliceFlag{Name: "to", Usage: "to `ADDRESS` (may be repeated)"},
-		&cli.StringSliceFlag{Name: "cc", Usage: "a copy to `ADDRESS` (may be repeated)"},
-		&cli.StringSliceFlag{Name: "bcc", Usage: "a copy to `ADDRESS` that nobody sees (may be repeated)"},
-		&cli.StringFlag{Name: "subject", Aliases: []string{"s"}, Usage: "the subject is `TEXT`"},
-		&cli.StringSliceFlag{Name: "reply-to", Usage: "answers go to `ADDRESS` (may be repeated)"},
-		&cli.StringSliceFlag{Name: "header", Usage: "add the field '`NAME: VALUE`' (may be repeated)"},
-		&cli.StringSliceFlag{Name: "attach", Usage: "attach `FILE` (may be repeated)"},
-		&cli.StringFlag{Name: "html", Usage: "add the HTML in `FILE`"},
-		&cli.StringFlag{Name: "body", Usage: "the text is `TEXT`"},
-		&cli.StringFlag{Name: "body-file", Usage: "the text is in `FILE`"},
-	}
-}
-
 // send reads the command line whole, builds the letter, and hands it over. Nothing is stored or sent before all flags
 // and files have been looked at.
 func (e *env) send(c *cli.Context) error {
-	opt, err := readSendOptions(c)
+	opt, err := e.readSendOptions(c)
 	if err != nil {
 		return err
 	}

@@ -102,8 +102,23 @@ type drafting struct {
 	author message.Mailbox  // of the whole message
 }
 
-// compose makes a message of flags and a text.
+// compose makes a letter of flags and a text.
 func (d *drafting) compose() (*letter, error) {
+	draft, err := d.draft()
+	if err != nil || draft == nil {
+		return nil, err
+	}
+	l := &letter{env: d.envelope(draft.From[0].Address), write: draft.Write}
+	if l.env.Rcpts, err = d.recipients(d.o.to, d.o.cc, d.o.bcc); err != nil {
+		return nil, err
+	}
+	l.env.UTF8 = draft.NeedsUTF8() || needsUTF8(&l.env)
+	draft.Random = d.random(draft.From[0].String(), fmt.Sprint(l.env.Rcpts), d.o.subject)
+	return l, nil
+}
+
+// draft makes a message of flags and a text; nil if it is empty and --skip-empty was given.
+func (d *drafting) draft() (*message.Draft, error) {
 	o := d.o
 	from, err := d.from()
 	if err != nil {
@@ -112,10 +127,10 @@ func (d *drafting) compose() (*letter, error) {
 	draft := &message.Draft{
 		From: []message.Mailbox{from}, ReplyTo: d.qualified(o.replyTo), To: d.qualified(o.to), Cc: d.qualified(o.cc),
 		Subject: o.subject, Date: d.now, Headers: o.headers, HTML: o.html, Attachments: o.attachments,
+		Charset: o.charset, Locale: o.locale, Encoding: o.encoding,
 	}
-	l := &letter{env: d.envelope(from.Address)}
-	if l.env.Rcpts, err = d.recipients(o.to, o.cc, o.bcc); err != nil {
-		return nil, err
+	if o.isAlert {
+		draft.AutoSubmitted = "auto-generated" // RFC 3834 §5.1
 	}
 	text, err := bodyOrNil(d.text())
 	if err != nil {
@@ -127,10 +142,7 @@ func (d *drafting) compose() (*letter, error) {
 	if o.skipEmpty && text == nil && o.html == nil && len(o.attachments) == 0 {
 		return nil, nil
 	}
-	l.env.UTF8 = draft.NeedsUTF8() || needsUTF8(&l.env)
-	draft.Random = d.random(from.String(), fmt.Sprint(l.env.Rcpts), o.subject)
-	l.write = draft.Write
-	return l, nil
+	return draft, nil
 }
 
 // text is the body: never that of a person at a terminal who has given HTML already.

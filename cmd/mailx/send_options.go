@@ -1,14 +1,12 @@
 package main
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
+	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -29,6 +27,10 @@ type sendOptions struct {
 	headers     []message.HeaderField
 	attachments []message.Attachment
 	html, body  io.Reader // nil: none; standard input
+	charset     string    // of both; empty: found out
+	locale      string    // the charset of what is not UTF-8
+	encoding    string    // asked for
+	isAlert     bool      // no person wrote it
 
 	whole      bool   // standard input is a message with its header
 	fromHeader bool   // whole: its To, Cc and Bcc are recipients too
@@ -60,29 +62,44 @@ func (o *sendOptions) close() {
 }
 
 // readSendOptions reads the flags. A wrong command line is exit 64, a bad value 65, a file that is not there 66.
-func readSendOptions(c *cli.Context) (*sendOptions, error) {
+func (e *env) readSendOptions(c *cli.Context) (*sendOptions, error) {
 	if err := checkSendFlags(c); err != nil {
 		return nil, err
 	}
-	r := &sendReader{c: c}
+	r := e.newSendReader(c)
 	o := &sendOptions{
-		to: append(r.mailboxes("to"), r.arguments()...), cc: r.mailboxes("cc"), bcc: r.mailboxes("bcc"),
-		from: r.mailbox("from"), sender: r.sender("envelope-from"), replyTo: r.mailboxes("reply-to"),
-		subject: r.text("subject"), account: r.text("account"), timeout: r.duration("timeout"),
+		sender: r.sender("envelope-from"), account: r.text("account"), timeout: r.duration("timeout"),
 		whole: c.Bool("from-header"), fromHeader: c.Bool("from-header"), skipEmpty: c.Bool("skip-empty"),
 		queue: c.Bool("queue"), now: c.Bool("now"), dryRun: c.Bool("dry-run"), crlf: c.Bool("crlf"), trace: c.Bool("trace"),
 		json: c.Bool("json"), verbose: c.Bool("verbose"),
 	}
-	r.headers(o)
+	r.addresses(o, c.Args().Slice())
 	if r.err == nil && !o.fromHeader && len(o.to)+len(o.cc)+len(o.bcc) == 0 {
 		r.err = usagef("no recipients")
 	}
 	r.content(o)
+	return r.done(o)
+}
+
+func (e *env) newSendReader(c *cli.Context) *sendReader {
+	return &sendReader{e: e, c: c, locale: localeCharset(os.Getenv)}
+}
+
+// done gives the options, unless something was wrong with one.
+func (r *sendReader) done(o *sendOptions) (*sendOptions, error) {
 	if r.err != nil {
 		o.close()
 		return nil, r.err
 	}
 	return o, nil
+}
+
+// addresses reads who and what the message is for; words are recipients.
+func (r *sendReader) addresses(o *sendOptions, words []string) {
+	o.to, o.cc, o.bcc = append(r.mailboxes("to"), r.arguments(words)...), r.mailboxes("cc"), r.mailboxes("bcc")
+	o.from, o.replyTo, o.subject = r.mailbox("from"), r.mailboxes("reply-to"), r.text("subject")
+	r.headers(o)
+	r.lists(o)
 }
 
 // checkSendFlags refuses what makes no sense together.
@@ -98,25 +115,28 @@ func checkSendFlags(c *cli.Context) error {
 	if set := given("queue", "now", "dry-run"); len(set) > 1 {
 		return usagef("either %s or %s", set[0], set[1])
 	}
-	if set := given("body", "body-file"); len(set) > 1 {
-		return usagef("either --body or --body-file")
+	if c.Bool("from-header") {
+		composing := given(slices.DeleteFunc(composeFlagNames(), func(name string) bool { return name == "from" || name == "bcc" })...)
+		if len(composing) > 0 {
+			return usagef("with --from-header the whole message is on standard input: leave out %s", composing[0])
+		}
 	}
-	composing := given("to", "cc", "subject", "reply-to", "header", "attach", "html", "body", "body-file")
 	switch {
-	case c.Bool("from-header") && len(composing) > 0:
-		return usagef("with --from-header the whole message is on standard input: leave out %s", composing[0])
 	case c.Bool("crlf") && !c.Bool("dry-run"):
 		return usagef("--crlf is for --dry-run")
 	case c.Bool("json") && c.Bool("dry-run"):
 		return usagef("either --json or --dry-run")
 	}
-	return nil
+	return checkComposeFlags(c)
 }
 
 // sendReader reads values; the first error sticks.
 type sendReader struct {
-	c   *cli.Context
-	err error
+	e      *env
+	c      *cli.Context
+	locale string // the charset that values are typed in; empty: UTF-8
+	input  string // what standard input is for, if not for the text; "" for nothing else
+	err    error
 }
 
 // bad refuses the value of a flag, or of what is called like that: exit 65.
@@ -146,7 +166,7 @@ func (r *sendReader) clean(flag, value string) bool {
 func isControlOctet(c rune) bool { return c < ' ' && c != '\t' || c == 0x7f }
 
 func (r *sendReader) text(name string) string {
-	value := r.c.String(name)
+	value := message.DecodeInput(r.locale, r.c.String(name))
 	r.clean("--"+name, value)
 	return value
 }
@@ -159,15 +179,16 @@ func (r *sendReader) mailboxes(name string) []message.Mailbox {
 	return all
 }
 
-func (r *sendReader) arguments() []message.Mailbox {
+func (r *sendReader) arguments(words []string) []message.Mailbox {
 	var all []message.Mailbox
-	for _, value := range r.c.Args().Slice() {
+	for _, value := range words {
 		all = append(all, r.parse("recipient", value)...)
 	}
 	return all
 }
 
 func (r *sendReader) parse(flag, value string) []message.Mailbox {
+	value = message.DecodeInput(r.locale, value)
 	if !r.clean(flag, value) {
 		return nil
 	}
@@ -246,6 +267,7 @@ func (r *sendReader) duration(name string) time.Duration {
 // on it; Bcc is --bcc, because it must never be written.
 func (r *sendReader) headers(o *sendOptions) {
 	for _, line := range r.c.StringSlice("header") {
+		line = message.DecodeInput(r.locale, line)
 		name, value, ok := strings.Cut(line, ":")
 		if !r.clean("--header", line) {
 			return
@@ -275,122 +297,4 @@ func (r *sendReader) author(o *sendOptions, value string) *message.Mailbox {
 		o.headers = append(o.headers, message.HeaderField{Name: "From", Value: value})
 	}
 	return &list[0]
-}
-
-// content opens the files.
-func (r *sendReader) content(o *sendOptions) {
-	for _, name := range r.c.StringSlice("attach") {
-		r.attach(o, name)
-	}
-	if r.c.IsSet("html") {
-		o.html = r.reader(o, "html")
-	}
-	switch {
-	case r.c.IsSet("body"):
-		text := r.c.String("body")
-		if text != "" && !strings.HasSuffix(text, "\n") {
-			text += "\n"
-		}
-		o.body = strings.NewReader(text)
-	case r.c.IsSet("body-file") && r.c.String("body-file") != "-":
-		o.body = r.reader(o, "body-file")
-	}
-}
-
-func (r *sendReader) reader(o *sendOptions, flag string) io.Reader {
-	if f := r.open(o, flag, r.c.String(flag)); f != nil {
-		return inputReader{f, r.c.String(flag)}
-	}
-	return nil
-}
-
-// open opens a file for reading. A directory is no file.
-func (r *sendReader) open(o *sendOptions, flag, name string) *os.File {
-	if r.err != nil {
-		return nil
-	}
-	f, err := os.Open(name)
-	if err == nil {
-		o.files = append(o.files, f)
-		var info os.FileInfo
-		if info, err = f.Stat(); err == nil && info.IsDir() {
-			err = exitWith(exNoInput, &os.PathError{Op: "read", Path: name, Err: syscall.EISDIR})
-		}
-	}
-	if err != nil {
-		r.err = fmt.Errorf("--%s: %w", flag, err)
-		return nil
-	}
-	return f
-}
-
-// attach opens an attachment. One that can't be read twice (a pipe) is never taken for a message, which is looked
-// at first.
-func (r *sendReader) attach(o *sendOptions, name string) {
-	if name == "-" {
-		r.err = errors.Join(r.err, usagef("--attach -: standard input is the text; name a file"))
-		return
-	}
-	if !r.clean("--attach", name) {
-		return
-	}
-	f := r.open(o, "attach", name)
-	if f == nil {
-		return
-	}
-	a := message.Attachment{Name: filepath.Base(name)}
-	if _, err := f.Seek(0, io.SeekStart); err != nil && strings.EqualFold(filepath.Ext(name), ".eml") {
-		a.Type = "application/octet-stream"
-	}
-	opened := false
-	a.Open = func() (io.ReadCloser, error) {
-		if opened {
-			if _, err := f.Seek(0, io.SeekStart); err != nil {
-				return nil, exitWith(exIOErr, err)
-			}
-		}
-		opened = true
-		return io.NopCloser(inputReader{f, name}), nil
-	}
-	o.attachments = append(o.attachments, a)
-}
-
-// inputReader gives a failure to read what goes into the message an exit code, so that nobody takes it for one to write.
-type inputReader struct {
-	r    io.Reader
-	name string
-}
-
-func (i inputReader) Read(p []byte) (int, error) {
-	n, err := i.r.Read(p)
-	if err == nil || err == io.EOF {
-		return n, err
-	}
-	code := exIOErr
-	if errors.Is(err, syscall.EISDIR) {
-		code = exNoInput
-	}
-	return n, exitWith(code, fmt.Errorf("%s: %w", i.name, unwrapPath(err)))
-}
-
-// unwrapPath takes the name of the file off, which stands in front already.
-func unwrapPath(err error) error {
-	var path *os.PathError
-	if errors.As(err, &path) {
-		return path.Err
-	}
-	return err
-}
-
-// bodyOrNil gives a reader of the same octets, or nil if there are none.
-func bodyOrNil(r io.Reader) (io.Reader, error) {
-	br := bufio.NewReader(r)
-	switch _, err := br.Peek(1); err {
-	case nil:
-		return br, nil
-	case io.EOF:
-		return nil, nil
-	default:
-		return nil, err
-	}
 }
