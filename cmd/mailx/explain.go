@@ -73,7 +73,7 @@ func (e *env) explain(ctx context.Context, list []mail.Address, asJSON bool) err
 	if err != nil {
 		return err
 	}
-	sys.isShown = true // no password is needed
+	sys.isShown = true // no certificate is needed
 	router, err := sys.router(sys.localUsers())
 	if err != nil {
 		return err

@@ -162,18 +162,18 @@ func (f *fetching) password(ctx context.Context, job fetchJob) (string, error) {
 
 func (f *fetching) askPassword(fd int, a *config.Account) (string, error) {
 	if fd >= 0 {
-		file := os.NewFile(uintptr(fd), "password")
-		if file == nil {
-			return "", usagef("--password-fd wants a descriptor, not %d", fd)
-		}
-		defer file.Close()
-		return config.ReadSecret(file)
+		return readSecretFrom(fd)
+	}
+	password, err := netrcPassword(a.URL.Host, a.URL.User)
+	if err != nil || password != "" {
+		return password, err
 	}
 	if f.e.mayPrompt() {
 		f.progress.clear()
 		return f.e.ask("Password of " + a.URL.User + " at " + a.URL.Host)
 	}
-	return "", exitWith(exConfig, errors.New("no password: use --password-fd, or give the account a password_command or password_file"))
+	return "", exitWith(exConfig, errors.New("no password: use --password-fd, give the account a password_command or password_file, or "+
+		"make an entry in ~/.netrc"))
 }
 
 // engine is an account for a mailbox: all of it for POP3, a folder for IMAP.

@@ -25,11 +25,11 @@ func (f *fetching) target(a *config.Account) (fetch.Target, error) {
 	case len(a.Exec) > 0:
 		return &commandTarget{argv: a.Exec, stderr: f.e.stderr}, nil
 	case a.LMTP != "":
-		server, err := delivery.ParseServer(lmtpURL(a.LMTP))
+		url, err := config.ParseSmarthost(lmtpURL(a.LMTP))
 		if err != nil {
 			return nil, usagef("lmtp %s: %v", a.LMTP, err)
 		}
-		return f.serverTarget(a, delivery.Route{Servers: []delivery.Server{server}})
+		return f.serverTarget(a, delivery.Route{Servers: []delivery.Server{serverOf(url)}})
 	case !a.SMTP.IsZero():
 		route, err := f.sys.route(&config.Route{Via: []config.Server{a.SMTP}, Password: f.sys.cfg.Password})
 		if err != nil {
@@ -42,11 +42,8 @@ func (f *fetching) target(a *config.Account) (fetch.Target, error) {
 
 // lmtpURL makes a URL of a path or of host:port.
 func lmtpURL(text string) string {
-	switch {
-	case strings.HasPrefix(text, "lmtp:"):
+	if strings.HasPrefix(text, "lmtp:") {
 		return text
-	case strings.HasPrefix(text, "/"):
-		return "lmtp://" + text
 	}
 	return "lmtp://" + text
 }

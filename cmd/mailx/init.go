@@ -119,7 +119,7 @@ func configTemplate() string {
 		}
 		fmt.Fprintf(&b, "# %s\n#%s = %s\n", k.Doc, name, k.Example())
 	}
-	b.WriteString("\n# Mailboxes on other servers, for mailx fetch.\n#[account.NAME]\n")
+	b.WriteString("\n# Accounts on other servers: mailboxes for mailx fetch, and servers to send by.\n#[account.NAME]\n")
 	for _, k := range config.AccountKeys() {
 		fmt.Fprintf(&b, "#%s = %s # %s\n", k.Name, k.Example(), k.Doc)
 	}

@@ -47,7 +47,7 @@ func isolate(e *testscript.Env) error {
 	} {
 		e.Setenv(name, value)
 	}
-	e.Values[sinkKey{}] = new(*mailtest.Sink)
+	e.Values[sinkKey{}] = map[string]*mailtest.Sink{}
 	return os.MkdirAll(home, 0o700)
 }
 

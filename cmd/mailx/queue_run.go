@@ -57,12 +57,6 @@ func (e *env) queueRun(c *cli.Context) error {
 	return err
 }
 
-// readSecrets reads the passwords of the smarthosts while this process may, before it becomes somebody else.
-func (s *system) readSecrets() error {
-	_, err := s.router(s.localUsers())
-	return err
-}
-
 // runQueue works on the queue until ctx ends.
 func (s *system) runQueue(ctx context.Context) (queue.Stats, error) {
 	q, err := s.queue()

@@ -2,10 +2,10 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"mailx/pkg/config"
@@ -14,13 +14,14 @@ import (
 	"mailx/pkg/smtp"
 )
 
-// routes are the ways to other hosts, with the passwords for them.
+// routes are the ways to other hosts.
 type routes struct {
-	byDomain map[string]delivery.Route
-	other    delivery.Route
+	byDomain  map[string]delivery.Route
+	byAccount map[string]*delivery.Route
+	other     delivery.Route
 }
 
-// allRoutes reads the passwords when it is first called.
+// allRoutes makes them when it is first called. Passwords are read when they are needed.
 func (s *system) allRoutes() (*routes, error) {
 	if s.routes != nil {
 		return s.routes, nil
@@ -30,6 +31,10 @@ func (s *system) allRoutes() (*routes, error) {
 	var err error
 	if all.other, err = s.route(&config.Route{Via: c.Smarthost, Fingerprints: c.TLS.Fingerprints, Password: c.Password,
 		TokenCommand: c.TokenCommand, Mechanism: c.Mechanism}); err != nil {
+		return nil, err
+	}
+	all.other.Masquerade = s.mask(c.Rewrite, c.From, func(sender string) bool { return strings.EqualFold(sender, c.From) })
+	if all.byAccount, err = s.routesByAccount(); err != nil {
 		return nil, err
 	}
 	for name, r := range c.Routes {
@@ -44,6 +49,21 @@ func (s *system) allRoutes() (*routes, error) {
 		all.byDomain[delivery.RouteKey(name)] = route
 	}
 	s.routes = all
+	return all, nil
+}
+
+func (s *system) routesByAccount() (map[string]*delivery.Route, error) {
+	all := map[string]*delivery.Route{}
+	for _, name := range s.cfg.Senders() {
+		a := s.cfg.Accounts[name]
+		route, err := s.route(&config.Route{Via: a.Smarthost, TLS: a.TLS, Fingerprints: a.Fingerprints, Password: a.Password,
+			TokenCommand: a.TokenCommand, Mechanism: a.Mechanism})
+		if err != nil {
+			return nil, fmt.Errorf("account %s: %w", name, err)
+		}
+		route.Account, route.Masquerade = name, s.mask(a.Rewrite, a.Address(), a.Takes)
+		all[name] = &route
+	}
 	return all, nil
 }
 
@@ -73,19 +93,24 @@ func (s *system) route(r *config.Route) (delivery.Route, error) {
 			route.Command = argv
 			return route, nil
 		}
-		host, err := delivery.ParseServer(server.String())
-		if err != nil {
-			return route, err
-		}
+		host := serverOf(server)
 		if host.Path == "" {
 			host.TLS = raise(host.TLS, route.TLS)
 		}
 		route.Servers = append(route.Servers, host)
 	}
+	route.Login = (&logins{secret: r.Password, token: r.TokenCommand, given: s.password}).ask
 	if s.isShown {
 		return route, nil
 	}
-	return route, errors.Join(s.showCertificate(&route, r), readLogin(&route, r))
+	return route, s.showCertificate(&route, r)
+}
+
+// serverOf is a server of the configuration as delivery knows it.
+func serverOf(c config.Server) delivery.Server {
+	server := delivery.Server{Scheme: c.Scheme, User: c.User, Host: c.Host, Port: c.Port, Path: c.Path}
+	server.TLS = server.DefaultTLS()
+	return server
 }
 
 func policyOf(name string) smtp.TLSPolicy {
@@ -127,27 +152,32 @@ func (s *system) showCertificate(route *delivery.Route, r *config.Route) error {
 	return nil
 }
 
-// readLogin reads the password for servers that have a user. A token is asked for when it is needed, by the process that
-// needs it.
-func readLogin(route *delivery.Route, r *config.Route) error {
-	hasUser := slices.ContainsFunc(route.Servers, func(s delivery.Server) bool { return s.User != "" })
-	switch {
-	case !hasUser:
-		return nil
-	case len(r.TokenCommand) > 0:
-		secret := config.Secret{Command: r.TokenCommand}
-		route.Token = func(ctx context.Context) (string, error) { return secret.Read(ctx, os.Getenv) }
-		return nil
-	case !r.Password.IsSet():
-		return nil
+// readSecrets reads all passwords while this process may, before it becomes somebody else.
+func (s *system) readSecrets() error {
+	routes, err := s.allRoutes()
+	if err != nil {
+		return err
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	all := []delivery.Route{routes.other}
+	for _, r := range routes.byAccount {
+		all = append(all, *r)
+	}
+	for _, r := range routes.byDomain {
+		all = append(all, r)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	password, err := r.Password.Read(ctx, os.Getenv)
-	for i := range route.Servers {
-		route.Servers[i].Credentials.Password = password
+	for _, r := range all {
+		for _, server := range r.Servers {
+			if server.User == "" {
+				continue
+			}
+			if _, err := r.Login(ctx, server); err != nil {
+				return err
+			}
+		}
 	}
-	return err
+	return nil
 }
 
 // hasRoute reports that the configuration says where the mail for all of these goes: what is left to the MX hosts because it

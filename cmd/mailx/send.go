@@ -29,6 +29,7 @@ func newSend(e *env) *cli.Command {
 			&cli.BoolFlag{Name: "from-header", Aliases: []string{"t"}, Usage: "the whole message is on standard input; its header names recipients too"},
 			&cli.BoolFlag{Name: "skip-empty", Usage: "send nothing if there is nothing to send"},
 			&cli.StringFlag{Name: "account", Usage: "send with the account `NAME`"},
+			&cli.IntFlag{Name: "password-fd", Usage: "read the password for the server from the descriptor `N`"},
 			e.keyFlag("server", "smarthost", "hand all remote mail to the server at `URL`"),
 			&cli.BoolFlag{Name: "queue", Usage: "only store the message in the queue"},
 			&cli.BoolFlag{Name: "now", Usage: "deliver now or fail; nothing is stored"},
@@ -63,11 +64,14 @@ func (e *env) post(ctx context.Context, opt *sendOptions) error {
 	if !sys.cfg.IsSet("log.level") {
 		sys.log = nil // a log is for programs that nobody watches
 	}
-	if opt.account != "" {
-		return exitWith(exConfig, fmt.Errorf("--account %s: no accounts for sending are configured; set smarthost, or use --server", opt.account))
+	if err := sys.useAccount(opt); err != nil {
+		return err
 	}
 	l, err := e.letter(sys, opt)
 	if err != nil || l == nil {
+		return err
+	}
+	if err := sys.chooseAccount(l, opt); err != nil {
 		return err
 	}
 	switch {
@@ -108,21 +112,24 @@ func (e *env) deliverNow(ctx context.Context, sys *system, l *letter, opt *sendO
 	}
 	isSaid := p.why != "" && p.queueID != "" && (p.isTrouble || opt.verbose || !opt.isQuiet || e.stderrIsTerminal())
 	if isSaid {
-		e.note("%s: queued as %s; mailx queue flush will try%s", p.why, p.queueID, mxHosts(sys))
+		e.note("%s: queued as %s; mailx queue flush will try%s", p.why, p.queueID, mxHosts(sys, &l.env))
 	}
 	return e.reportSent(outcomes, opt, isSaid)
 }
 
 // mxHosts says whom a flush will try.
-func mxHosts(sys *system) string {
-	if len(sys.cfg.Smarthost) == 0 {
-		return " the MX hosts"
+func mxHosts(sys *system, env *mail.Envelope) string {
+	if sys.hasWay(env, env.Rcpts) {
+		return ""
 	}
-	return ""
+	return " the MX hosts"
 }
 
 // dryRun prints the octets that would be sent to stdout, and the envelope as comments to stderr.
 func (e *env) dryRun(l *letter, crlf bool, maxSize int64) error {
+	if l.account != "" {
+		fmt.Fprintf(e.stderr, "# account %s\n", l.account)
+	}
 	fmt.Fprintf(e.stderr, "# sender %s\n", l.env.Sender.Path())
 	for _, r := range l.env.Rcpts {
 		fmt.Fprintf(e.stderr, "# recipient %s\n", r.Path())

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
@@ -21,8 +22,10 @@ import (
 
 // letter is a message that is ready to be written, once, with its envelope.
 type letter struct {
-	env   mail.Envelope
-	write func(io.Writer) error // local form
+	env     mail.Envelope
+	author  mail.Address          // the first of From
+	account string                // it goes by; "" for none
+	write   func(io.Writer) error // local form
 }
 
 // bounded is write with a limit on the octets that go over the wire. Above it the error is 5.3.4.
@@ -108,7 +111,8 @@ func (d *drafting) compose() (*letter, error) {
 	if err != nil || draft == nil {
 		return nil, err
 	}
-	l := &letter{env: d.envelope(draft.From[0].Address), write: draft.Write}
+	author := draft.From[0].Address
+	l := &letter{env: d.envelope(author), author: author, write: draft.Write}
 	if l.env.Rcpts, err = d.recipients(d.o.to, d.o.cc, d.o.bcc); err != nil {
 		return nil, err
 	}
@@ -161,7 +165,7 @@ func (d *drafting) from() (message.Mailbox, error) {
 	if d.o.from != nil {
 		return d.qualified([]message.Mailbox{*d.o.from})[0], nil
 	}
-	text, what := d.sys.cfg.From, "from"
+	text, what := cmp.Or(d.o.accountFrom, d.sys.cfg.From), "from"
 	if text == "" {
 		text, what = mail.Address{Local: loginName()}.String(), "login name"
 	}
@@ -300,7 +304,10 @@ func (d *drafting) address(l *letter, h *message.Header) error {
 	} else if d.author, err = d.from(); err != nil {
 		return err
 	}
-	l.env = d.envelope(d.author.Address)
+	l.env, l.author = d.envelope(d.author.Address), d.author.Address
+	if len(list) > 0 {
+		l.author = d.qualify(list[0].Address)
+	}
 	l.env.Rcpts, err = d.recipients(lists...)
 	l.env.UTF8 = isUTF8 || needsUTF8(&l.env)
 	return err

@@ -28,7 +28,7 @@ func (p *posting) tellOfSuccess(results []mail.Result) error {
 		return nil
 	}
 	env := &mail.Envelope{Rcpts: []mail.Recipient{{Address: p.env.Sender, Notify: mail.NotifyNever}}, Arrived: report.Now,
-		UTF8: report.NeedsUTF8(), RequireTLS: p.env.RequireTLS}
+		UTF8: report.NeedsUTF8(), RequireTLS: p.env.RequireTLS, Account: p.env.Account}
 	if env.UTF8 {
 		env.Body = mail.Body8BitMIME
 	}

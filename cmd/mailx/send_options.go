@@ -44,6 +44,8 @@ type sendOptions struct {
 	kind   mail.Body // as it was declared
 
 	account      string
+	accountFrom  string // its address, for a message without a From; "" if none was named
+	passwordFD   *int   // where the password for the server is; nil: where the configuration says
 	timeout      time.Duration
 	queue, now   bool // how to hand over; neither: now, then the queue
 	dryRun, crlf bool
@@ -68,7 +70,7 @@ func (e *env) readSendOptions(c *cli.Context) (*sendOptions, error) {
 	}
 	r := e.newSendReader(c)
 	o := &sendOptions{
-		sender: r.sender("envelope-from"), account: r.text("account"), timeout: r.duration("timeout"),
+		sender: r.sender("envelope-from"), account: r.text("account"), passwordFD: r.descriptor("password-fd"), timeout: r.duration("timeout"),
 		whole: c.Bool("from-header"), fromHeader: c.Bool("from-header"), skipEmpty: c.Bool("skip-empty"),
 		queue: c.Bool("queue"), now: c.Bool("now"), dryRun: c.Bool("dry-run"), crlf: c.Bool("crlf"), trace: c.Bool("trace"),
 		json: c.Bool("json"), verbose: c.Bool("verbose"),
@@ -120,6 +122,9 @@ func checkSendFlags(c *cli.Context) error {
 		if len(composing) > 0 {
 			return usagef("with --from-header the whole message is on standard input: leave out %s", composing[0])
 		}
+	}
+	if set := given("account", "server"); len(set) > 1 {
+		return usagef("either --account or --server")
 	}
 	switch {
 	case c.Bool("crlf") && !c.Bool("dry-run"):
@@ -261,6 +266,18 @@ func (r *sendReader) duration(name string) time.Duration {
 		r.err = usagef("--%s: %v", name, err)
 	}
 	return d
+}
+
+// descriptor is nil if there is none.
+func (r *sendReader) descriptor(name string) *int {
+	if !r.c.IsSet(name) {
+		return nil
+	}
+	fd := r.c.Int(name)
+	if fd < 0 && r.err == nil {
+		r.err = usagef("--%s wants a descriptor, not %d", name, fd)
+	}
+	return &fd
 }
 
 // headers reads the fields that were given as such. From is --from, if that is not there, because the envelope depends

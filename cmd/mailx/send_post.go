@@ -7,6 +7,7 @@ import (
 	"io"
 	"slices"
 
+	"mailx/pkg/config"
 	"mailx/pkg/delivery"
 	"mailx/pkg/mail"
 	"mailx/pkg/smtp"
@@ -102,6 +103,7 @@ func (p *posting) run(ctx context.Context) ([]outcome, error) {
 	if err != nil {
 		return nil, err
 	}
+	p.noteTrouble(results)
 	if err := p.tellOfSuccess(results); err != nil {
 		p.sys.env.note("the notice of success could not be queued: %v", err)
 	}
@@ -131,7 +133,7 @@ func (p *posting) run(ctx context.Context) ([]outcome, error) {
 	return outcomes, nil
 }
 
-// attempt delivers. The passwords of smarthosts, roots and resolvers are asked for only if there is mail for other hosts.
+// attempt delivers. Roots and resolvers are looked for only if there is mail for other hosts.
 func (p *posting) attempt(ctx context.Context) ([]mail.Result, error) {
 	names := p.sys.names(p.sys.localUsers())
 	var home, away []int
@@ -146,7 +148,7 @@ func (p *posting) attempt(ctx context.Context) ([]mail.Result, error) {
 	if len(away) == 0 {
 		return local.Deliver(ctx, p.env, p.msg, p.msg.size), nil
 	}
-	if !p.mayStore || p.sys.hasRoute(pick(p.env.Rcpts, away)) {
+	if !p.mayStore || p.sys.hasWay(p.env, pick(p.env.Rcpts, away)) {
 		return p.transport(ctx)
 	}
 	p.why = "no smarthost is configured"
@@ -160,6 +162,16 @@ func (p *posting) attempt(ctx context.Context) ([]mail.Result, error) {
 		results[home[n]] = r
 	}
 	return results, nil
+}
+
+// noteTrouble looks for what somebody has to mend here, such as a password that can't be had.
+func (p *posting) noteTrouble(results []mail.Result) {
+	var wrong *config.Error
+	for _, r := range results {
+		if p.why == "" && errors.As(r.Err, &wrong) {
+			p.why, p.isTrouble = wrong.Error(), true
+		}
+	}
 }
 
 // postponed is an attempt that could not begin. The reason is always told: nobody else will see it before it is mended.
@@ -208,7 +220,7 @@ func needsErrand(names *delivery.Router, a mail.Address) bool {
 // the message has its reply, and whoever waits for us has waited long enough.
 func (p *posting) transport(ctx context.Context) ([]mail.Result, error) {
 	t, err := p.sys.transport(nil)
-	if err != nil && p.mayStore { // a password store that is locked, say
+	if err != nil && p.mayStore { // a file of certificates that is not there, say
 		return p.postponed(err), nil
 	}
 	if err != nil {
@@ -277,14 +289,15 @@ func (o outcome) line() string {
 		next = "permanent"
 	}
 	var said *smtp.Reply
-	if errors.As(o.Err, &said) && o.Reply != "" {
+	var ours *mail.Error
+	if errors.As(o.Err, &said) && o.Reply != "" && !errors.As(o.Err, &ours) {
 		return fmt.Sprintf("%s: %s %s, says %s (%s)", o.Path(), o.status(), said.MailText(), o.RemoteMTA, next)
 	}
 	return fmt.Sprintf("%s: %s %s (%s)", o.Path(), o.status(), reasonOf(o.Err), next)
 }
 
-// exitOfOutcomes: temporary trouble that nobody will repair for the caller is 75, whatever else happened; else permanent
-// refusals give their code, or 69 if they have different ones.
+// exitOfOutcomes: temporary trouble that nobody will repair for the caller is 75, or 78 if it is in the configuration,
+// whatever else happened; else permanent refusals give their code, or 69 if they have different ones.
 func exitOfOutcomes(outcomes []outcome) int {
 	code := exOK
 	for _, o := range outcomes {
@@ -292,6 +305,8 @@ func exitOfOutcomes(outcomes []outcome) int {
 			continue
 		}
 		switch this := exitCode(o.Err); {
+		case !mail.StatusOf(o.Err).IsPermanent() && this == exConfig:
+			return exConfig
 		case !mail.StatusOf(o.Err).IsPermanent():
 			return exTempFail
 		case code == exOK || code == this:

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -17,40 +18,85 @@ import (
 	"mailx/pkg/smtp"
 )
 
-// sinkKey leads to the sink of a script: a **mailtest.Sink.
+// sinkKey leads to the sinks of a script, by name: a map[string]*mailtest.Sink.
 type sinkKey struct{}
 
-// sinkCommand is for scripts: `sink ['STAGE=reply' ...]` starts an SMTP server that is not ours and puts its URL into
-// $SINK. A stage is as in mailtest.SinkOptions: 'RCPT bob@x.example=550 5.1.1 No such user'.
+// sinkCommand is for scripts: `sink [-name NAME] [-user NAME:PASSWORD] [-tls] ['STAGE=reply' ...]` starts an SMTP server that is
+// not ours and puts its URL into $SINK, or into $NAME. A stage is as in mailtest.SinkOptions: 'RCPT bob@x.example=550 5.1.1 No
+// such user'. With -tls it offers STARTTLS, with a certificate for 127.0.0.1 whose root is in ca.pem.
 func sinkCommand(t *testing.T) func(*testscript.TestScript, bool, []string) {
 	return func(ts *testscript.TestScript, neg bool, args []string) {
-		opt := mailtest.SinkOptions{Replies: map[string]string{}}
-		for _, arg := range args {
-			stage, reply, ok := strings.Cut(arg, "=")
-			if !ok || neg {
-				ts.Fatalf("usage: sink [STAGE=reply ...]")
-			}
+		opt := mailtest.SinkOptions{Replies: map[string]string{}, Users: map[string]string{}}
+		flags := flag.NewFlagSet("sink", flag.ContinueOnError)
+		name, user := flags.String("name", "SINK", ""), flags.String("user", "", "")
+		withTLS := flags.Bool("tls", false, "")
+		if err := flags.Parse(args); err != nil || neg {
+			ts.Fatalf("usage: sink [-name NAME] [-user NAME:PASSWORD] [-tls] [STAGE=reply ...]")
+		}
+		for _, arg := range flags.Args() {
+			stage, reply, _ := strings.Cut(arg, "=")
 			opt.Replies[stage] = reply
 		}
+		if user, password, ok := strings.Cut(*user, ":"); ok {
+			opt.Users[user] = password
+		}
+		if *withTLS {
+			ca := mailtest.NewCA(t)
+			opt.TLS = ca.ServerConfig("127.0.0.1")
+			ca.WriteCA(ts.MkAbs("."))
+		}
 		s := mailtest.StartSink(t, opt)
-		*ts.Value(sinkKey{}).(**mailtest.Sink) = s
-		ts.Setenv("SINK", "smtp://"+s.Addr)
+		ts.Value(sinkKey{}).(map[string]*mailtest.Sink)[*name] = s
+		ts.Setenv(*name, "smtp://"+s.Addr)
+		ts.Setenv(*name+"_ADDR", s.Addr)
 	}
 }
 
-// receivedCommand is for scripts: `received FILE` writes what the sink has got: for each message a line with the sender and
-// the recipients, then the message in local form; at the end the number of connections.
+// receivedCommand is for scripts: `received [-dsn] FILE [NAME]` writes what the sink has got: for each message a line with the
+// sender and the recipients, one with what was asked for in the way of notices if -dsn is given, then the message in local
+// form; at the end the number of connections.
 func receivedCommand(ts *testscript.TestScript, neg bool, args []string) {
-	s := *ts.Value(sinkKey{}).(**mailtest.Sink)
-	if neg || len(args) != 1 || s == nil {
-		ts.Fatalf("usage: sink; ...; received FILE")
+	name, withDSN := "SINK", len(args) > 0 && args[0] == "-dsn"
+	if withDSN {
+		args = args[1:]
+	}
+	if len(args) == 2 {
+		name = args[1]
+	}
+	s := ts.Value(sinkKey{}).(map[string]*mailtest.Sink)[name]
+	if neg || len(args) < 1 || len(args) > 2 || s == nil {
+		ts.Fatalf("usage: sink; ...; received [-dsn] FILE [NAME]")
 	}
 	var b strings.Builder
 	for _, m := range s.Messages() {
-		fmt.Fprintf(&b, "<%s> -> %s\n%s", m.From, strings.Join(m.Rcpts, " "), strings.ReplaceAll(m.Data, "\r\n", "\n"))
+		fmt.Fprintf(&b, "<%s> -> %s\n", m.From, strings.Join(m.Rcpts, " "))
+		if m.User != "" || m.TLS {
+			fmt.Fprintf(&b, "user %s, TLS %v\n", m.User, m.TLS)
+		}
+		if withDSN {
+			b.WriteString(dsnOf(m))
+		}
+		b.WriteString(strings.ReplaceAll(m.Data, "\r\n", "\n"))
 	}
 	fmt.Fprintf(&b, "connections: %d\n", s.Connections())
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(b.String()), 0o600))
+}
+
+// dsnOf is a line about what the sender wants to be told (RFC 3461); none if it said nothing.
+func dsnOf(m mailtest.SinkMessage) string {
+	var words []string
+	if m.Opts.Return != "" || m.Opts.EnvelopeID != "" {
+		words = append(words, fmt.Sprintf("ret %s envid %s", m.Opts.Return, m.Opts.EnvelopeID))
+	}
+	for i, r := range m.Dsn {
+		if len(r.Notify) > 0 {
+			words = append(words, fmt.Sprintf("%s notify %v", m.Rcpts[i], r.Notify))
+		}
+	}
+	if len(words) == 0 {
+		return ""
+	}
+	return "dsn " + strings.Join(words, ", ") + "\n"
 }
 
 func TestHeld(t *testing.T) {

@@ -42,7 +42,8 @@ type system struct {
 
 	routes      *routes                      // to other hosts, once they are asked for
 	stays       bool                         // this process serves more than one connection
-	isShown     bool                         // the routes are only told of: no password is read
+	isShown     bool                         // the routes are only told of: no certificate is read
+	password    *config.Secret               // of the command line; nil: none
 	trace       func(sent bool, line string) // of all dialogs; nil: none
 	clientTrace func(sent bool, line string) // of all dialogs with other servers; nil: none
 	certs       *certificates                // nil: not asked for yet
@@ -114,7 +115,7 @@ func (s *system) router(users delivery.Users) (*delivery.Router, error) {
 	return r, nil
 }
 
-// names is the router without the routes, for whose passwords a command may have to run: it knows who lives here.
+// names is the router without the routes: it knows who lives here.
 func (s *system) names(users delivery.Users) *delivery.Router {
 	r := &delivery.Router{Domains: s.cfg.Domains, Root: s.cfg.MailRoot, Users: users, VirtualDomains: s.cfg.VirtualDomains,
 		Delimiter: s.cfg.Delimiter}
@@ -309,7 +310,7 @@ func (s *system) relay(router *delivery.Router) (*delivery.Relay, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &delivery.Relay{Via: router.Via, Hello: s.cfg.Hostname, Self: router.IsSelf, Resolver: resolver,
+	return &delivery.Relay{Via: router.Via, Account: s.accountRoutes(router), Hello: s.cfg.Hostname, Self: router.IsSelf, Resolver: resolver,
 		Port: os.Getenv("MAILX_MX_PORT"), PerDestination: s.cfg.Queue.PerDestination}, nil
 }
 

@@ -32,6 +32,7 @@ type Config struct {
 	Mechanism    string   // of SASL, the only one for Smarthost; "" for the strongest
 
 	Reserve int64  // octets to leave free on the file system of Spool
+	Rewrite bool   // what goes out is from From, whoever has sent it
 	RunAs   string // user that servers become which root starts; "" for root itself
 	Quota   int64  // octets of a mailbox with its folders; 0: no limit
 
@@ -132,9 +133,16 @@ type Queue struct {
 	Source         []netip.Addr // of connections to other servers, at most one of each family
 }
 
-// Account is one remote mailbox for fetch.
+// Account is one account elsewhere: a mailbox for fetch, servers to send by, or both.
 type Account struct {
-	URL          Server // pop3, pop3s, imap or imaps
+	URL       Server   // pop3, pop3s, imap or imaps; none: nothing is fetched
+	Smarthost []Server // take the mail that is sent by this account, tried in order; none: nothing is
+	From      []string // addresses whose mail goes by this account, in lower case; * stands for any text
+	Rewrite   bool     // what goes out is from the first of From, whoever has sent it
+
+	TLS          string   // towards Smarthost, as TLS.Policy; "" for that
+	Fingerprints []string // of Smarthost
+
 	Password     Secret
 	TokenCommand []string // argv; the first line that it prints is an OAuth token, instead of a password
 	Mechanism    string   // of SASL, the only one that may be used; "" for the strongest
@@ -170,13 +178,19 @@ func (a *Account) Problem() string {
 	}
 	wire := a.LMTP != "" || !a.SMTP.IsZero()
 	switch {
+	case a.URL.IsZero() && len(a.Smarthost) == 0:
+		return "an account needs a url such as pop3s://user@host, or a smarthost to send by"
+	case len(a.From) > 0 && len(a.Smarthost) == 0:
+		return "from says which mail goes by the smarthost of an account; it has none"
+	case a.Rewrite && a.Address() == "":
+		return "rewrite_from needs an address in from that has no *"
 	case places > 1:
 		return "one of into, exec, lmtp and smtp is enough"
 	case wire && len(a.Recipients) == 0:
 		return "lmtp and smtp need recipients"
 	case !wire && len(a.Recipients) > 0:
 		return "recipients go with lmtp or smtp"
-	case !a.URL.IsIMAP() && (a.AllFolders || len(a.Folders) > 0):
+	case !a.URL.IsZero() && !a.URL.IsIMAP() && (a.AllFolders || len(a.Folders) > 0):
 		return "POP3 has no folders"
 	case len(a.TokenCommand) > 0 && a.Password.IsSet():
 		return "a password or a token_command, not both"

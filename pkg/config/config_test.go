@@ -399,7 +399,18 @@ func TestServers(t *testing.T) {
 		{"submissions://mail.example", "submissions://mail.example:465", true, true},
 		{"lmtp:///run/l.sock", "lmtp:///run/l.sock", false, false},
 		{"lmtp://[::1]:24", "lmtp://[::1]:24", false, false},
+		{"lmtp:/run/l.sock", "lmtp:///run/l.sock", false, false},
+		{"lmtp://mail.example", "lmtp://mail.example:24", false, false},
+		{"smtp://MAIL.Example./", "smtp://mail.example:25", false, false},
+		{"[2001:db8::1]:2525", "smtp://[2001:db8::1]:2525", false, false},
+		{"smtp://me@[::1]", "smtp://me@[::1]:25", false, false},
 		{"smtp://", "", false, false},
+		{"smtp://-x.example", "", false, false},
+		{"smtp://a b", "", false, false},
+		{"smtp://h:x", "", false, false},
+		{"smtp://h#x", "", false, false},
+		{"lmtp://", "", false, false},
+		{"lmtp:///run/%00", "", false, false},
 		{"smtp:///run/x", "", false, false},
 		{"smtp://h:0", "", false, false},
 		{"smtp://h:70000", "", false, false},
@@ -416,6 +427,9 @@ func TestServers(t *testing.T) {
 			t.Errorf("%q: got %q %+v, %v; want %q", tt.in, s, s, err, tt.want)
 		}
 		if err != nil {
+			if strings.Contains(err.Error(), "u:p") {
+				t.Errorf("%q: the error shows the password: %v", tt.in, err)
+			}
 			continue
 		}
 		if again, err := ParseSmarthost(s.String()); again != s {
@@ -425,6 +439,19 @@ func TestServers(t *testing.T) {
 	s, err := ParseAccountURL("pop3s://u@h")
 	if network, address := s.Network(); err != nil || network != "tcp" || address != "h:995" {
 		t.Errorf("got %s %s, %v", network, address, err)
+	}
+}
+
+// TestPasswordInURL: a password that stands where none may stand is not repeated.
+func TestPasswordInURL(t *testing.T) {
+	for in, want := range map[string]string{
+		"smtp://me:hunter2@h": "smtp://me:***@h", "me:hunter2@h:25": "me:***@h:25", "smtp://me:hunter2@x@h/": "smtp://me:***@h/",
+		"smtp://me@h:0": "smtp://me@h:0", "smtp://:hunter2@h": "smtp://:***@h",
+	} {
+		_, err := Load(Sources{Flags: []Setting{{Key: "smarthost", Values: []string{in}, Origin: "--server"}}})
+		if err == nil || strings.Contains(err.Error(), "hunter2") || !strings.Contains(err.Error(), "smarthost = "+want+": ") {
+			t.Errorf("%s: %v, want %s", in, err, want)
+		}
 	}
 }
 

@@ -64,7 +64,8 @@ func (c *Config) keys() []Key {
 	keys = append(keys, c.Password.keys("", "of the smarthost")...)
 	keys = append(keys,
 		newKey("token_command", "", "command that prints an OAuth token for the smarthost").argv(&c.TokenCommand),
-		newKey("mechanism", "", "the only SASL mechanism that may be used with the smarthost").text(&c.Mechanism, checkMechanism))
+		newKey("mechanism", "", "the only SASL mechanism that may be used with the smarthost").text(&c.Mechanism, checkMechanism),
+		newKey("rewrite_from", "false", "what goes out is from the address in from, whoever has sent it").yesNo(&c.Rewrite))
 	keys = append(keys, c.Auth.keys()...)
 	keys = append(keys, c.TLS.keys()...)
 	keys = append(keys, c.SMTP.keys()...)
@@ -193,6 +194,14 @@ func (s *Secret) keys(prefix, whose string) []Key {
 func (a *Account) keys(prefix string) []Key {
 	keys := []Key{
 		newKey(prefix+"url", "", "the mailbox, pop3s://user@host or imaps://user@host/FOLDER").server(&a.URL, accountSchemes),
+		newKey(prefix+"smarthost", "", "URLs of the servers that take the mail of the account, tried in order").
+			servers(&a.Smarthost),
+		newKey(prefix+"from", "", "addresses whose mail goes by the account; * stands for any text").list(&a.From, checkPattern),
+		newKey(prefix+"tls", "", "in the place of tls.policy towards the smarthost of the account").oneOf(&a.TLS, tlsPolicies()...),
+		newKey(prefix+"fingerprints", "", "certificates or keys of which the smarthost of the account must have one").
+			list(&a.Fingerprints, checkFingerprint),
+		newKey(prefix+"rewrite_from", "false", "what goes out is from the first address in from, whoever has sent it").
+			yesNo(&a.Rewrite),
 		newKey(prefix+"delete", "false", "remove messages from the server when they are stored here").
 			yesNo(&a.Delete),
 		newKey(prefix+"delete_after", "0s", "remove messages from the server so long after they were fetched").span(&a.DeleteAfter),

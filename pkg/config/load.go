@@ -3,8 +3,10 @@ package config
 import (
 	"errors"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -140,7 +142,7 @@ func (l *loader) route(domain string) []Key {
 // apply sets a key from one layer.
 func (l *loader) apply(k Key, texts []string, origin string) {
 	if err := k.set(texts); err != nil {
-		value := strings.Join(texts, ", ")
+		value := withoutPasswords(texts)
 		if k.Secret {
 			value = "(secret)"
 		}
@@ -148,6 +150,23 @@ func (l *loader) apply(k Key, texts []string, origin string) {
 		return
 	}
 	l.cfg.origins[k.Name] = origin
+}
+
+// withoutPasswords is a value for a message, without what a URL in it may have between user and host.
+func withoutPasswords(texts []string) string {
+	shown := make([]string, len(texts))
+	for i, text := range texts {
+		shown[i] = text
+		_, authority, isURL := strings.Cut(text, "://")
+		if !isURL {
+			authority = text
+		}
+		userinfo, _, hasUser := cutLast(authority, '@')
+		if _, password, ok := strings.Cut(userinfo, ":"); hasUser && ok && password != "" {
+			shown[i] = strings.Replace(text, ":"+password+"@", ":***@", 1)
+		}
+	}
+	return strings.Join(shown, ", ")
 }
 
 // applyText sets a key from a variable or a flag, where a list is one text.
@@ -266,12 +285,26 @@ func (l *loader) check() {
 		l.checkRoute(name, r)
 	}
 	for name, a := range c.Accounts {
-		if a.URL.IsZero() {
-			l.failAt("account."+name+".url", "", "an account needs a url such as pop3s://user@host")
-		}
 		l.checkSecret("account."+name+".", a.Password)
 		if text := a.Problem(); text != "" {
 			l.failAt("account."+name+".url", a.URL.String(), text)
+		}
+	}
+	l.checkSenders()
+	if c.Rewrite && c.From == "" {
+		l.failAt("rewrite_from", "true", "rewrite_from needs an address in from")
+	}
+}
+
+// checkSenders wants each sender in one account only.
+func (l *loader) checkSenders() {
+	owner := map[string]string{}
+	for _, name := range slices.Sorted(maps.Keys(l.cfg.Accounts)) {
+		for _, pattern := range l.cfg.Accounts[name].From {
+			if other := owner[pattern]; other != "" && other != name {
+				l.failAt("account."+name+".from", pattern, "account "+other+" has it too")
+			}
+			owner[pattern] = name
 		}
 	}
 }

@@ -59,7 +59,8 @@ func parseRoute(s string) (Server, error) {
 func (s Server) IsCommand() bool { return s.Scheme == schemeExec }
 
 // ParseSmarthost reads smtp://, smtps://, submission://, submissions:// or lmtp://[user@]host[:port], or
-// lmtp:///path. A host or host:port alone is smtp. A password in the URL is refused.
+// lmtp:///path. A host or host:port alone is smtp. IPv6 addresses stand in brackets. A password in the URL is refused:
+// command lines and logs show it. No other place reads such URLs.
 func ParseSmarthost(s string) (Server, error) { return parseServer(s, smarthostSchemes) }
 
 // IsIMAP reports an account that has folders.
@@ -69,7 +70,10 @@ func (s Server) IsIMAP() bool { return s.Scheme == "imap" || s.Scheme == "imaps"
 func ParseAccountURL(s string) (Server, error) { return parseServer(s, accountSchemes) }
 
 func parseServer(s string, schemes []scheme) (Server, error) {
-	if !strings.Contains(s, "://") {
+	switch path, isPath := strings.CutPrefix(s, "lmtp:/"); {
+	case isPath && !strings.HasPrefix(path, "/"):
+		s = "lmtp:///" + path
+	case !strings.Contains(s, "://"):
 		s = schemes[0].name + "://" + s
 	}
 	u, err := url.Parse(s)
@@ -105,7 +109,8 @@ func (s Server) locate(u *url.URL) (Server, error) {
 		return Server{}, errors.New("a path is allowed only in lmtp:///path")
 	}
 	if net.ParseIP(s.Host) == nil {
-		if err := checkDomain(strings.TrimSuffix(s.Host, ".")); err != nil {
+		s.Host = strings.ToLower(strings.TrimSuffix(s.Host, "."))
+		if err := checkDomain(s.Host); err != nil {
 			return Server{}, err
 		}
 	}

@@ -138,7 +138,7 @@ func (t *tries) address(ctx context.Context, s Server, network, address string) 
 	}
 	c, err := t.session(ctx, s, network, address)
 	if err != nil {
-		t.note(ctx, address, err)
+		t.note(ctx, address, &hostError{s.name(), err})
 		return nil
 	}
 	return c

@@ -55,6 +55,7 @@ const (
 // follow none, and MXPolicy is the sender's own.
 type Relay struct {
 	Via            func(domain string) Route // nil: always the MX hosts, with MXPolicy; see Router.Via
+	Account        Account                   // goes before Via; nil: there are no accounts
 	Resolver       dns.Resolver              // that of the system if nil
 	Self           func(host string) bool    // names of this host, at which a list of MX hosts ends; may be nil
 	Hello          string                    // our name in EHLO
@@ -73,6 +74,10 @@ type Relay struct {
 
 	pool pool
 }
+
+// Account gives the route of a message to a domain that it has because of who sends it; nil: as Via says. It is called
+// concurrently. An error is that of the recipients.
+type Account func(env *mail.Envelope, domain string) (*Route, error)
 
 // Close ends the idle connections. The Relay works on without keeping any.
 func (r *Relay) Close() { r.pool.close() }
@@ -125,13 +130,14 @@ type part struct {
 	strict bool // the message asks for REQUIRETLS
 	env    mail.Envelope
 	index  []int
+	err    error // nothing can be tried
 }
 
 func (r *Relay) split(env *mail.Envelope) []*part {
 	var parts []*part
 	byKey := map[string]*part{}
 	for i, rcpt := range env.Rcpts {
-		p := r.partOf(rcpt.Domain, env.RequireTLS)
+		p := r.partOf(env, rcpt.Domain)
 		if known := byKey[p.key]; known != nil {
 			p = known
 		} else {
@@ -146,23 +152,32 @@ func (r *Relay) split(env *mail.Envelope) []*part {
 	return parts
 }
 
-func (r *Relay) partOf(domain string, strict bool) *part {
-	p := &part{strict: strict, route: r.route(domain)}
+func (r *Relay) partOf(env *mail.Envelope, domain string) *part {
+	p := &part{strict: env.RequireTLS}
+	if p.route, p.err = r.route(env, domain); p.err != nil {
+		p.key = keyNone
+		return p
+	}
 	if p.key = p.route.key(); p.key == "" {
 		p.domain = normal(domain)
 		p.key = keyMX + p.domain
 	}
-	if strict {
+	if p.strict {
 		p.key = keyStrict + p.key
 	}
 	return p
 }
 
-func (r *Relay) route(domain string) Route {
-	if r.Via == nil {
-		return Route{TLS: r.MXPolicy}
+func (r *Relay) route(env *mail.Envelope, domain string) (Route, error) {
+	if r.Account != nil {
+		if route, err := r.Account(env, domain); route != nil || err != nil {
+			return *cmp.Or(route, &Route{}), err
+		}
 	}
-	return r.Via(domain)
+	if r.Via == nil {
+		return Route{TLS: r.MXPolicy}, nil
+	}
+	return r.Via(domain), nil
 }
 
 func (r *Relay) mxPort() uint16 {
@@ -182,6 +197,7 @@ func (r *Relay) limit(p *part) int {
 const (
 	keyMX     = "mx:"
 	keyStrict = "requiretls:"
+	keyNone   = "none:"
 )
 
 // IsCrowded reports that a message would have to wait for others at one of its destinations, of which nothing is heard.
@@ -190,8 +206,8 @@ func (r *Relay) IsCrowded(env *mail.Envelope) bool {
 		if i > 0 && env.Rcpts[i].Domain == env.Rcpts[i-1].Domain {
 			continue
 		}
-		p := r.partOf(env.Rcpts[i].Domain, env.RequireTLS)
-		if r.pool.isCrowded(p.key, r.limit(p), r.now()) {
+		p := r.partOf(env, env.Rcpts[i].Domain)
+		if p.err == nil && r.pool.isCrowded(p.key, r.limit(p), r.now()) {
 			return true
 		}
 	}
@@ -200,6 +216,12 @@ func (r *Relay) IsCrowded(env *mail.Envelope) bool {
 
 // deliverPart sends to one destination, in as many transactions as the server needs.
 func (r *Relay) deliverPart(ctx context.Context, p *part, msg io.ReaderAt, size int64) []mail.Result {
+	if m := p.route.Masquerade; m != nil && p.err == nil {
+		msg, size, p.err = m.apply(&p.env, msg, size)
+	}
+	if p.err != nil {
+		return allFailed(p.env.Rcpts, p.err)
+	}
 	d, err := r.pool.enter(ctx, p.key, r.limit(p))
 	if err != nil {
 		return allFailed(p.env.Rcpts, err)
@@ -266,16 +288,35 @@ func isTemporary(r mail.Result) bool { return r.Err != nil && !mail.StatusOf(r.E
 
 func allFailed(rcpts []mail.Recipient, err error) []mail.Result {
 	results := make([]mail.Result, len(rcpts))
+	result := mail.Result{Err: err}
+	var from *hostError
+	if errors.As(err, &from) {
+		result.Err = from.err
+	}
 	var reply *smtp.Reply
-	errors.As(err, &reply)
-	for i, rcpt := range rcpts {
-		results[i] = mail.Result{Recipient: rcpt, Err: err}
-		if reply != nil {
-			results[i].Reply = reply.Error()
+	if errors.As(err, &reply) {
+		result.Reply = reply.Error()
+		if from != nil {
+			result.RemoteMTA = from.host
 		}
+	}
+	for i, rcpt := range rcpts {
+		results[i] = result
+		results[i].Recipient = rcpt
 	}
 	return results
 }
+
+// hostError says who refused before there was anything to refuse.
+type hostError struct {
+	host string
+	err  error
+}
+
+func (e *hostError) Error() string { return e.err.Error() }
+
+// Unwrap gives the refusal.
+func (e *hostError) Unwrap() error { return e.err }
 
 // client gives a connection: an idle one, or a new one unless the destination is dead.
 func (r *Relay) client(ctx context.Context, d *destination, p *part) (c *smtp.Client, isReused bool, err error) {

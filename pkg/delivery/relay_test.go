@@ -385,14 +385,66 @@ func TestRelayManyRecipients(t *testing.T) {
 	}
 }
 
+func passwordOf(password string) func(context.Context, Server) (auth.Credentials, error) {
+	return func(context.Context, Server) (auth.Credentials, error) {
+		return auth.Credentials{Password: password}, nil
+	}
+}
+
+// TestRelayAccount: who sends a message decides by which servers it goes, and no connection is shared by two accounts.
+func TestRelayAccount(t *testing.T) {
+	h := startHost(t, func(h *host, _ *gosmtp.Server) { h.password = "secret" })
+	r := testRelay(t, map[string]string{h.addr: h.addr})
+	r.Via = func(string) Route { return Route{Servers: []Server{server(t, "smtp://127.0.0.1:1")}} }
+	r.Account = func(env *mail.Envelope, domain string) (*Route, error) {
+		switch {
+		case env.Account == "gone":
+			return nil, mail.Temporaryf(3, 5, "No such account")
+		case env.Account == "" || domain == "routed.example":
+			return nil, nil
+		}
+		return &Route{Account: env.Account, Servers: []Server{server(t, "smtp://me@"+h.addr)}, Login: passwordOf(env.Account)}, nil
+	}
+	for _, tt := range []struct{ account, want string }{
+		{"secret", "2.0.0 2.0.0 4.4.1"}, {"wrong", "4.7.8 4.7.8 4.4.1"}, {"secret", "2.0.0 2.0.0 4.4.1"}, {"gone", "4.3.5 4.3.5 4.3.5"},
+		{"", "4.4.1 4.4.1 4.4.1"},
+	} {
+		env := envelope(t, "", "a@one.example", "b@two.example", "c@routed.example")
+		env.Account = tt.account
+		if got := deliver(t, r, env); got != tt.want {
+			t.Errorf("account %q: got %s, want %s", tt.account, got, tt.want)
+		}
+	}
+	if n := len(h.got()); n != 2 {
+		t.Errorf("%d messages, want 2", n)
+	}
+}
+
+// TestNoLogin: credentials that can't be had now are no reason to bounce, and the reason is told.
+func TestNoLogin(t *testing.T) {
+	h := startHost(t, func(h *host, _ *gosmtp.Server) { h.password = "secret" })
+	locked := errors.New("the store is locked")
+	route := Route{Servers: []Server{server(t, "smtp://me@"+h.addr)}}
+	for _, err := range []error{nil, locked} {
+		if err != nil {
+			route.Login = func(context.Context, Server) (auth.Credentials, error) { return auth.Credentials{}, err }
+		}
+		r := testRelay(t, map[string]string{h.addr: h.addr})
+		r.Via = func(string) Route { return route }
+		got := r.Deliver(t.Context(), envelope(t, "", "a@one.example"), strings.NewReader(text), int64(len(text)))[0].Err
+		if mail.StatusOf(got) != (mail.Status{Class: 4, Subject: 7}) || err != nil && !errors.Is(got, err) {
+			t.Errorf("got %v", got)
+		}
+	}
+}
+
 func TestRelaySmarthost(t *testing.T) {
 	h := startHost(t, func(h *host, _ *gosmtp.Server) { h.password = "secret" })
 	dead := server(t, "smtp://127.0.0.1:1")
 	for password, want := range map[string]string{"secret": "2.0.0 2.0.0", "wrong": "4.7.8 4.7.8"} {
 		smart := server(t, "smtp://me@"+h.addr)
-		smart.Credentials.Password = password
 		r := testRelay(t, map[string]string{h.addr: h.addr})
-		r.Via = func(string) Route { return Route{Servers: []Server{dead, smart}} }
+		r.Via = func(string) Route { return Route{Servers: []Server{dead, smart}, Login: passwordOf(password)} }
 		if got := deliver(t, r, envelope(t, "", "a@one.example", "b@two.example")); got != want {
 			t.Errorf("password %s: got %s, want %s", password, got, want)
 		}
@@ -516,10 +568,9 @@ func TestRelayCancel(t *testing.T) {
 func TestNoPasswordInClear(t *testing.T) {
 	s := mailtest.ScriptServer(t, mailtest.Reply("220 hi"), mailtest.Exchange("EHLO", "250-x\r\n250 AUTH PLAIN"),
 		mailtest.Expect("QUIT"))
-	smart := Server{Scheme: "smtp", Host: "127.0.0.12", Port: 25, User: "me",
-		Credentials: auth.Credentials{Password: "secret"}, TLS: smtp.TLSVerified}
+	smart := Server{Scheme: "smtp", Host: "127.0.0.12", Port: 25, User: "me", TLS: smtp.TLSVerified}
 	r := testRelay(t, map[string]string{"127.0.0.12:25": s.Addr})
-	r.Via = func(string) Route { return Route{Servers: []Server{smart}} }
+	r.Via = func(string) Route { return Route{Servers: []Server{smart}, Login: passwordOf("secret")} }
 	if got := deliver(t, r, envelope(t, "", "a@two.example")); got != "4.7.4" {
 		t.Errorf("got %s, want 4.7.4", got)
 	}

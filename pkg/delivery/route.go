@@ -1,6 +1,7 @@
 package delivery
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"net/netip"
@@ -15,6 +16,7 @@ import (
 // Route is how mail for other hosts leaves this one. The zero value leads to the MX hosts of each domain.
 type Route struct {
 	Name    string         // which of the configured ones it is; empty for the one for everything else
+	Account string         // whose it is, if it is for what somebody sends
 	Servers []Server       // tried in order; none: the MX hosts
 	Command []string       // in the place of servers: a program that takes the mail, see exec.go
 	TLS     smtp.TLSPolicy // for MX hosts; servers have their own
@@ -24,10 +26,12 @@ type Route struct {
 	Certificate func(*tls.CertificateRequestInfo) (*tls.Certificate, error)
 	// Source has the addresses that connections come from, at most one of each family; others are the system's choice.
 	Source []netip.Addr
-	// Token gives an OAuth token, in the place of the password of servers that have a user; nil: the password counts.
-	Token       func(context.Context) (string, error)
+	// Login gives what a server wants to know of us that has a User, each time that we log in; the user may be left out.
+	Login       func(context.Context, Server) (auth.Credentials, error)
 	Mechanism   string // the only SASL mechanism that may be used; empty: the strongest
 	Connections int    // at once to one destination; 0: Relay.PerDestination
+
+	Masquerade *Masquerade // nil: mail goes as it is
 }
 
 // IsMX reports that the MX hosts of a domain get its mail.
@@ -50,6 +54,9 @@ func (r *Route) key() string {
 	}
 	if key != "" && r.Name != "" {
 		key += " (route " + r.Name + ")"
+	}
+	if key != "" && r.Account != "" {
+		key += " (account " + r.Account + ")"
 	}
 	return key
 }
@@ -79,16 +86,24 @@ func (r *Route) tlsConfig(base *tls.Config) *tls.Config {
 	return cfg
 }
 
-// authenticate never fails for good: a wrong password is a matter of configuration, and the mail can wait for it. A token is
-// asked for each time, since it may be valid for an hour only.
+// credentials asks for them. That they can't be had is our trouble, and the mail waits.
+func (r *Route) credentials(ctx context.Context, s Server) (auth.Credentials, error) {
+	if r.Login == nil {
+		return auth.Credentials{}, mail.Temporaryf(7, 0, "No password for %s", s)
+	}
+	cred, err := r.Login(ctx, s)
+	if err != nil {
+		return cred, mail.Temporaryf(7, 0, "Password for %s can't be had: %w", s, err)
+	}
+	cred.User, cred.Host, cred.Port = cmp.Or(cred.User, s.User), s.Host, int(s.Port)
+	return cred, nil
+}
+
+// authenticate never fails for good: a wrong password is a matter of configuration, and the mail can wait for it.
 func (r *Route) authenticate(ctx context.Context, c *smtp.Client, s Server) error {
-	cred := s.credentials()
-	if r.Token != nil {
-		token, err := r.Token(ctx)
-		if err != nil {
-			return mail.Temporaryf(7, 0, "No token to log in at %s: %w", s.name(), err)
-		}
-		cred.Token, cred.Host, cred.Port = token, s.Host, int(s.Port)
+	cred, err := r.credentials(ctx, s)
+	if err != nil {
+		return err
 	}
 	mech, err := auth.NewClient(cred, auth.Choice{
 		Offered: c.Extensions().Mechanisms(),
@@ -117,7 +132,11 @@ type Hop struct {
 // Hops gives the hosts for a domain in the order in which they are tried, those with equal preference in any; none for a
 // route with a command. Resolve gives the addresses of each.
 func (r *Relay) Hops(ctx context.Context, domain string) ([]Hop, error) {
-	return r.hops(ctx, r.route(domain), normal(domain))
+	route, err := r.route(&mail.Envelope{}, domain)
+	if err != nil {
+		return nil, err
+	}
+	return r.hops(ctx, route, normal(domain))
 }
 
 func (r *Relay) hops(ctx context.Context, route Route, domain string) (hops []Hop, err error) {

@@ -15,6 +15,7 @@ import (
 	gosasl "github.com/emersion/go-sasl"
 	gosmtp "github.com/emersion/go-smtp"
 
+	"mailx/pkg/auth"
 	"mailx/pkg/mail"
 	"mailx/pkg/mailtest"
 	"mailx/pkg/smtp"
@@ -115,10 +116,11 @@ func TestRouteToken(t *testing.T) {
 	t.Cleanup(func() { srv.Close(); ended.Wait() })
 	asked := 0
 	var trouble error
-	route := Route{Servers: []Server{server(t, "smtp://me@"+l.Addr().String())}, Token: func(context.Context) (string, error) {
+	route := Route{Servers: []Server{server(t, "smtp://me@"+l.Addr().String())}}
+	route.Login = func(context.Context, Server) (auth.Credentials, error) {
 		asked++
-		return fmt.Sprint("token", asked), trouble
-	}}
+		return auth.Credentials{Token: fmt.Sprint("token", asked)}, trouble
+	}
 	r := &Relay{Via: func(string) Route { return route }, IdleLimit: -1, DeadFor: -1}
 	t.Cleanup(r.Close)
 	for _, c := range []struct {
@@ -156,7 +158,7 @@ func TestRoutesDoNotShare(t *testing.T) {
 	if h.count() != 2 || len(h.got()) != 4 {
 		t.Errorf("%d connections, %d messages, want 2 and 4", h.count(), len(h.got()))
 	}
-	if p := r.partOf("x.example", false); r.limit(p) != len("x.example") {
+	if p := r.partOf(&mail.Envelope{}, "x.example"); r.limit(p) != len("x.example") {
 		t.Errorf("limit %d", r.limit(p))
 	}
 }

@@ -1,11 +1,14 @@
 package delivery
 
 import (
+	"cmp"
 	"errors"
 	"net/netip"
+	neturl "net/url"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -42,10 +45,13 @@ func aliasFile(t testing.TB, text string) *Aliases {
 
 func server(t testing.TB, url string) Server {
 	t.Helper()
-	s, err := ParseServer(url)
+	u, err := neturl.Parse(url)
 	if err != nil {
 		t.Fatal(err)
 	}
+	port, _ := strconv.Atoi(cmp.Or(u.Port(), "25"))
+	s := Server{Scheme: u.Scheme, User: u.User.Username(), Host: u.Hostname(), Port: uint16(port), Path: u.Path}
+	s.TLS = s.DefaultTLS()
 	return s
 }
 

@@ -66,6 +66,7 @@ type Envelope struct {
 	Size    int64 // in octets, as the sender declared it (RFC 1870); 0 if it did not. It is not kept in the queue
 	Ret     Ret
 	EnvID   string // ENVID, xtext decoded
+	Account string // by which this host sends it on; empty: that of the sender, if there is one. It does not go over the wire
 	Arrived time.Time
 
 	RequireTLS bool      // every hop has to be verified TLS (RFC 8689)

@@ -47,7 +47,8 @@ func checkEnvelope(env *mail.Envelope) error {
 	if len(env.Rcpts) == 0 {
 		return mail.Permanentf(5, 4, "No recipients")
 	}
-	if !isClean(env.Sender.Local) || !isClean(env.Sender.Domain) || !isClean(env.EnvID) || !isClean(env.ID) {
+	if !isClean(env.Sender.Local) || !isClean(env.Sender.Domain) || !isClean(env.EnvID) || !isClean(env.ID) ||
+		!isClean(env.Account) {
 		return mail.Permanentf(1, 7, "Control character in the envelope")
 	}
 	for i := range env.Rcpts {
@@ -124,6 +125,9 @@ func printFlags(env *mail.Envelope) string {
 	}
 	if env.EnvID != "" {
 		words = append(words, "envid="+encode(env.EnvID))
+	}
+	if env.Account != "" {
+		words = append(words, "account="+encode(env.Account))
 	}
 	if env.RequireTLS {
 		words = append(words, "requiretls")
@@ -332,6 +336,8 @@ func parseFlags(env *mail.Envelope, s string) (err error) {
 			env.RequireTLS = true
 		case name == "envid":
 			env.EnvID, err = decode(value)
+		case name == "account":
+			env.Account, err = decode(value)
 		case name == "hold":
 			env.HoldUntil, err = parseExact(value)
 		case name == "by":

@@ -37,7 +37,7 @@ func envelopes() map[string]*mail.Envelope {
 		"plain": {ID: "abc", Sender: addr("a@x.example"), Rcpts: rcpts("b@y.example"), Arrived: arrived},
 		"null":  {Rcpts: rcpts("b@y.example", "postmaster"), Arrived: arrived},
 		"all": {ID: "1", Sender: addr("jürgen@bücher.example"), UTF8: true, Body: mail.Body8BitMIME, Ret: mail.RetFull,
-			EnvID: "QQ+ 314159", Arrived: arrived, Rcpts: []mail.Recipient{
+			EnvID: "QQ+ 314159", Account: "my work%", Arrived: arrived, Rcpts: []mail.Recipient{
 				{Address: addr("b@y.example"), Orig: "rfc822;B@Y.example", Notify: mail.NotifySuccess | mail.NotifyDelay},
 				{Address: addr("c@y.example"), Notify: mail.NotifyNever},
 			}},
@@ -233,17 +233,18 @@ func TestCheckEnvelope(t *testing.T) {
 		env  mail.Envelope
 		want string
 	}{
-		"good":         {mail.Envelope{Sender: addr("a@x"), Rcpts: rcpts("b@y")}, ""},
-		"null sender":  {mail.Envelope{Rcpts: rcpts("b@y")}, ""},
-		"nobody":       {mail.Envelope{Sender: addr("a@x")}, "5.5.4"},
-		"null rcpt":    {mail.Envelope{Rcpts: make([]mail.Recipient, 1)}, "5.1.3"},
-		"LF in rcpt":   {mail.Envelope{Rcpts: rcpts("b\n@y")}, "5.1.3"},
-		"CR in domain": {mail.Envelope{Rcpts: rcpts("b@y\r")}, "5.1.3"},
-		"C1 in rcpt":   {mail.Envelope{Rcpts: rcpts("b\u0085@y")}, "5.1.3"},
-		"LF in orcpt":  {mail.Envelope{Rcpts: []mail.Recipient{{Address: addr("b@y"), Orig: "rfc822;\n"}}}, "5.1.3"},
-		"NUL sender":   {mail.Envelope{Sender: addr("a\x00@x"), Rcpts: rcpts("b@y")}, "5.1.7"},
-		"ESC in envid": {mail.Envelope{EnvID: "\x1b", Rcpts: rcpts("b@y")}, "5.1.7"},
-		"LF in id":     {mail.Envelope{ID: "\n", Rcpts: rcpts("b@y")}, "5.1.7"},
+		"good":          {mail.Envelope{Sender: addr("a@x"), Rcpts: rcpts("b@y")}, ""},
+		"null sender":   {mail.Envelope{Rcpts: rcpts("b@y")}, ""},
+		"nobody":        {mail.Envelope{Sender: addr("a@x")}, "5.5.4"},
+		"null rcpt":     {mail.Envelope{Rcpts: make([]mail.Recipient, 1)}, "5.1.3"},
+		"LF in rcpt":    {mail.Envelope{Rcpts: rcpts("b\n@y")}, "5.1.3"},
+		"CR in domain":  {mail.Envelope{Rcpts: rcpts("b@y\r")}, "5.1.3"},
+		"C1 in rcpt":    {mail.Envelope{Rcpts: rcpts("b\u0085@y")}, "5.1.3"},
+		"LF in orcpt":   {mail.Envelope{Rcpts: []mail.Recipient{{Address: addr("b@y"), Orig: "rfc822;\n"}}}, "5.1.3"},
+		"NUL sender":    {mail.Envelope{Sender: addr("a\x00@x"), Rcpts: rcpts("b@y")}, "5.1.7"},
+		"LF in account": {mail.Envelope{Account: "a\nb", Rcpts: rcpts("b@y")}, "5.1.7"},
+		"ESC in envid":  {mail.Envelope{EnvID: "\x1b", Rcpts: rcpts("b@y")}, "5.1.7"},
+		"LF in id":      {mail.Envelope{ID: "\n", Rcpts: rcpts("b@y")}, "5.1.7"},
 	} {
 		got := ""
 		if err := checkEnvelope(&c.env); err != nil {

@@ -101,6 +101,7 @@ func (c *claimed) enqueueNotice(n news) error {
 		UTF8:       report.NeedsUTF8(),
 		Arrived:    report.Now,
 		RequireTLS: c.env.RequireTLS,
+		Account:    c.env.Account,
 	}
 	if env.UTF8 {
 		env.Body = mail.Body8BitMIME

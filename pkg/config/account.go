@@ -1,0 +1,91 @@
+package config
+
+import (
+	"errors"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// Address is the first address of From that stands for itself; "" if there is none.
+func (a *Account) Address() string {
+	for _, pattern := range a.From {
+		if !strings.Contains(pattern, "*") {
+			return pattern
+		}
+	}
+	return ""
+}
+
+// Takes reports that mail of a sender goes by this account.
+func (a *Account) Takes(sender string) bool { return a.closeness(sender) > 0 }
+
+// closeness says how much of a sender the best pattern names: all of it, or so many characters beside its asterisks; 0 if
+// none fits.
+func (a *Account) closeness(sender string) int {
+	best := 0
+	sender = strings.ToLower(sender)
+	for _, pattern := range a.From {
+		pattern = strings.ToLower(pattern)
+		switch {
+		case pattern == sender:
+			return len(sender) + 1
+		case matchStars(pattern, sender):
+			best = max(best, 1+len(strings.ReplaceAll(pattern, "*", "")))
+		}
+	}
+	return best
+}
+
+// matchStars reports that text is pattern, in which each * stands for any text.
+func matchStars(pattern, text string) bool {
+	parts := strings.Split(pattern, "*")
+	first, last := parts[0], parts[len(parts)-1]
+	if len(parts) == 1 {
+		return pattern == text
+	}
+	if !strings.HasPrefix(text, first) || !strings.HasSuffix(text[len(first):], last) {
+		return false
+	}
+	text = text[len(first) : len(text)-len(last)]
+	for _, part := range parts[1 : len(parts)-1] {
+		_, after, found := strings.Cut(text, part)
+		if !found {
+			return false
+		}
+		text = after
+	}
+	return true
+}
+
+// AccountOf names the account by which mail of a sender goes: the one that names it most closely, the first by name of
+// several; "" for none.
+func (c *Config) AccountOf(sender string) string {
+	best, found := 0, ""
+	for _, name := range slices.Sorted(maps.Keys(c.Accounts)) {
+		if n := c.Accounts[name].closeness(sender); n > best && len(c.Accounts[name].Smarthost) > 0 {
+			best, found = n, name
+		}
+	}
+	return found
+}
+
+// Senders names the accounts that mail can go by.
+func (c *Config) Senders() []string {
+	var names []string
+	for _, name := range slices.Sorted(maps.Keys(c.Accounts)) {
+		if len(c.Accounts[name].Smarthost) > 0 {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// checkPattern takes an address with a domain, in which * may stand.
+func checkPattern(s string) error {
+	at := strings.LastIndexByte(s, '@')
+	if at <= 0 || at == len(s)-1 {
+		return errors.New("senders are addresses such as me@example.org or *@example.org")
+	}
+	return checkAddress(strings.ReplaceAll(s, "*", "x"))
+}
