@@ -10,7 +10,7 @@ STATICCHECK = $(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 export CGO_ENABLED = 0
 
-.PHONY: all build demo test race check fmt vet staticcheck fuzz tidy interop fetch-killed bench install install-links clean
+.PHONY: all build demo test race check fmt vet staticcheck fuzz tidy interop fetch-killed bench install install-links install-alternatives remove-alternatives clean
 
 all: build
 
@@ -60,11 +60,22 @@ install: $(if $(wildcard mailx),,build) ## binary and man pages below $(DESTDIR)
 	install -m 644 man/*.5 $(DESTDIR)$(PREFIX)/share/man/man5
 	install -m 644 man/*.7 $(DESTDIR)$(PREFIX)/share/man/man7
 
-install-links: install ## and the names sendmail, mailq and newaliases, which other programs call
-	install -d $(DESTDIR)$(PREFIX)/sbin
+install-links: install ## and the names that other programs call: sendmail, mailq, newaliases and mail
+	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/share/man/man8
 	ln -sf ../bin/mailx $(DESTDIR)$(PREFIX)/sbin/sendmail
 	ln -sf mailx $(DESTDIR)$(PREFIX)/bin/mailq
 	ln -sf mailx $(DESTDIR)$(PREFIX)/bin/newaliases
+	ln -sf mailx $(DESTDIR)$(PREFIX)/bin/mail
+	ln -sf ../man1/mailx-sendmail.1 $(DESTDIR)$(PREFIX)/share/man/man8/sendmail.8
+	ln -sf mailx-sendmail.1 $(DESTDIR)$(PREFIX)/share/man/man1/mailq.1
+	ln -sf mailx-sendmail.1 $(DESTDIR)$(PREFIX)/share/man/man1/newaliases.1
+	ln -sf mailx.1 $(DESTDIR)$(PREFIX)/share/man/man1/mail.1
+
+install-alternatives: install-links ## the same as alternatives of Debian, for programs that call /usr/sbin/sendmail or /usr/bin/mail
+	PREFIX=$(PREFIX) DESTDIR=$(DESTDIR) scripts/alternatives install
+
+remove-alternatives: ## those taken out again
+	PREFIX=$(PREFIX) DESTDIR=$(DESTDIR) scripts/alternatives remove
 
 clean:
 	rm -f mailx
