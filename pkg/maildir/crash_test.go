@@ -73,19 +73,21 @@ func TestDeliverTrials(t *testing.T) {
 		name  string
 		text  string
 		boxes []string
-		keep  bool
+		how   how
 		split bool
 	}{
-		{"one", longText, []string{"a"}, false, false},
-		{"one, split renames", newText, []string{"a"}, false, true},
-		{"three, split renames", newText, []string{"a", "b", "c"}, false, true},
-		{"keep", newText, []string{"a", "b"}, true, true},
+		{"one", longText, []string{"a"}, how{}, false},
+		{"one, split renames", newText, []string{"a"}, how{}, true},
+		{"one, finished before", newText, []string{"a"}, how{finish: true}, true},
+		{"three, split renames", newText, []string{"a", "b", "c"}, how{}, true},
+		{"keep", newText, []string{"a", "b"}, how{keep: true}, true},
+		{"keep, finished before", longText, []string{"a", "b"}, how{keep: true, finish: true}, false},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			base := baseWith(t, tt.boxes...)
 			base.SplitRenames = tt.split
-			op := func(fsys vfs.FS) error { return deliverTo(fsys, tt.text, tt.boxes, tt.keep) }
+			op := func(fsys vfs.FS) error { return deliverTo(fsys, tt.text, tt.boxes, tt.how) }
 			for trial := range vfs.Trials(base, op) {
 				checkDelivery(t, trial, tt.text, tt.boxes)
 				if t.Failed() {
@@ -96,7 +98,10 @@ func TestDeliverTrials(t *testing.T) {
 	}
 }
 
-func deliverTo(fsys vfs.FS, text string, boxes []string, keep bool) error {
+// how a message is delivered.
+type how struct{ keep, finish bool }
+
+func deliverTo(fsys vfs.FS, text string, boxes []string, how how) error {
 	var dirs []*Dir
 	for _, box := range boxes {
 		d, err := Open(fsys, box)
@@ -112,7 +117,7 @@ func deliverTo(fsys vfs.FS, text string, boxes []string, keep bool) error {
 	for _, d := range dirs[1:] {
 		w.Also(d)
 	}
-	if keep {
+	if how.keep {
 		w.Keep("S")
 		w.SetTime(time.Unix(1234567890, 0))
 	}
@@ -120,7 +125,112 @@ func deliverTo(fsys vfs.FS, text string, boxes []string, keep bool) error {
 		w.Abort()
 		return err
 	}
+	if how.finish {
+		if err := w.Finish(); err != nil {
+			w.Abort()
+			return err
+		}
+	}
 	return w.Commit()
+}
+
+// TestCommitAllTrials: of several messages that are committed together each is there if it had no error, and each is whole or not
+// there. One goes into two Maildirs.
+func TestCommitAllTrials(t *testing.T) {
+	base := baseWith(t, "a", "b")
+	base.SplitRenames = true
+	bodies := []string{newText, newText + "2\n", newText + "3\n"}
+	errs := make([]error, len(bodies))
+	op := func(fsys vfs.FS) error {
+		for i := range errs {
+			errs[i] = io.ErrUnexpectedEOF
+		}
+		all, err := finishAll(fsys, bodies)
+		if err != nil {
+			for _, w := range all {
+				w.Abort()
+			}
+			return err
+		}
+		copy(errs, CommitAll(all))
+		return errors.Join(errs...)
+	}
+	for trial := range vfs.Trials(base, op) {
+		for box, mine := range map[string][]int{"a": {0, 1, 2}, "b": {1}} {
+			got := texts(t, trial, box)
+			for _, i := range mine {
+				isThere := slices.Contains(got, bodies[i])
+				if errs[i] == nil && !isThere || errs[i] != nil && isThere && !trial.Crashed && !trial.Lasting {
+					t.Errorf("%s: message %d: there: %t, %v: %s", box, i, isThere, errs[i], trial)
+				}
+			}
+			if len(got) > 1+len(mine) {
+				t.Errorf("%s: %d messages: %s", box, len(got), trial)
+			}
+		}
+		if t.Failed() {
+			return
+		}
+	}
+}
+
+// finishAll writes messages for a, the second for b too.
+func finishAll(fsys vfs.FS, bodies []string) (all []*Delivery, err error) {
+	a, err := Open(fsys, "a")
+	if err != nil {
+		return nil, err
+	}
+	b, err := Open(fsys, "b")
+	if err != nil {
+		return nil, err
+	}
+	for i, body := range bodies {
+		w, err := a.Deliver()
+		if err != nil {
+			return all, err
+		}
+		all = append(all, w)
+		if i == 1 {
+			w.Also(b)
+		}
+		if _, err := io.WriteString(w, body); err != nil {
+			return all, err
+		}
+		if err := w.Finish(); err != nil {
+			return all, err
+		}
+	}
+	return all, nil
+}
+
+// TestCommitAllSyncsOnce: each directory is synced once, after the last name was made in it, and a quota counts the messages of
+// before.
+func TestCommitAllSyncsOnce(t *testing.T) {
+	base := baseWith(t, "a", "b")
+	all, err := finishAll(base, []string{newText, newText, newText})
+	must(t, err)
+	before := len(base.Calls())
+	must(t, errors.Join(CommitAll(all)...))
+	var synced []string
+	for _, c := range base.Calls()[before:] {
+		if c.Op == "syncdir" {
+			synced = append(synced, c.Name)
+		} else if len(synced) > 0 {
+			t.Errorf("%v after a sync", c)
+		}
+	}
+	if slices.Sort(synced); !slices.Equal(synced, []string{"a/new", "b/new"}) {
+		t.Errorf("synced %q", synced)
+	}
+	all, err = finishAll(base, []string{newText, newText, newText})
+	must(t, err)
+	all[0].dir.Quota = func() Quota { return Quota{Count: 6} } // 4 are there
+	_, err = all[0].dir.Usage()
+	must(t, err)
+	errs := CommitAll(all)
+	if errs[0] != nil || errs[1] != nil || mail.StatusOf(errs[2]).String() != "4.2.2" {
+		t.Errorf("over the quota: %v", errs)
+	}
 }
 
 func checkDelivery(t *testing.T, trial vfs.Trial, text string, boxes []string) {
@@ -145,7 +255,7 @@ func checkDelivery(t *testing.T, trial vfs.Trial, text string, boxes []string) {
 		}
 	}
 	tidy(t, trial)
-	if err := deliverTo(trial.Mem, newText, boxes, false); err != nil {
+	if err := deliverTo(trial.Mem, newText, boxes, how{}); err != nil {
 		t.Errorf("R3, R5: the next delivery: %v: %s", err, trial)
 	}
 }
@@ -157,7 +267,7 @@ func TestCreateTrials(t *testing.T) {
 		if _, err := Create(fsys, "box"); err != nil {
 			return err
 		}
-		return deliverTo(fsys, newText, []string{"box"}, false)
+		return deliverTo(fsys, newText, []string{"box"}, how{})
 	}
 	for trial := range vfs.Trials(vfs.NewMem(), op) {
 		tidy(t, trial)
@@ -232,7 +342,7 @@ func TestFlagTrials(t *testing.T) {
 
 func TestRemoveTrials(t *testing.T) {
 	base := baseWith(t, "a")
-	must(t, deliverTo(base, newText, []string{"a"}, false))
+	must(t, deliverTo(base, newText, []string{"a"}, how{}))
 	base.SyncAll()
 	op := func(fsys vfs.FS) error { return oneMessage(fsys, "a", (*Dir).Remove) }
 	for trial := range vfs.Trials(base, op) {
@@ -252,14 +362,14 @@ func TestRemoveOnFullDisk(t *testing.T) {
 	for _, errno := range []syscall.Errno{syscall.ENOSPC, syscall.EDQUOT} {
 		m := baseWith(t, "a")
 		m.FailFrom(1, errno)
-		if err := deliverTo(m, newText, []string{"a"}, false); mail.StatusOf(err).String() != "4.3.1" {
+		if err := deliverTo(m, newText, []string{"a"}, how{}); mail.StatusOf(err).String() != "4.3.1" {
 			t.Errorf("deliver: got %v, want 4.3.1", err)
 		}
 		d, err := Open(m, "a")
 		must(t, err)
 		must(t, d.Remove(list(t, d)[0]))
 		m.Heal()
-		must(t, deliverTo(m, newText, []string{"a"}, false))
+		must(t, deliverTo(m, newText, []string{"a"}, how{}))
 	}
 }
 

@@ -47,6 +47,8 @@ type madeName struct {
 	name string
 }
 
+func (m madeName) syncDir() error { return m.fsys.SyncDir(path.Dir(m.name)) }
+
 // octets counts a message: as it is on disk, and as it is on the wire, where every LF without a CR gets one.
 type octets struct {
 	size, wire int64
@@ -83,7 +85,6 @@ func (d *Dir) Deliver() (*Delivery, error) {
 	if err := w.create(); err != nil {
 		return nil, vfs.Classify(err)
 	}
-	w.buf = buffers.Get().(*[64 << 10]byte)
 	return w, nil
 }
 
@@ -123,6 +124,12 @@ func (w *Delivery) Write(p []byte) (int, error) {
 	if w.err != nil {
 		return 0, w.err
 	}
+	if w.file == nil {
+		return 0, fs.ErrClosed // by Finish
+	}
+	if w.buf == nil {
+		w.buf = buffers.Get().(*[64 << 10]byte)
+	}
 	w.add(p)
 	for rest := p; len(rest) > 0; {
 		if w.used == 0 && len(rest) >= len(w.buf) {
@@ -144,6 +151,9 @@ func (w *Delivery) Write(p []byte) (int, error) {
 }
 
 func (w *Delivery) flush() {
+	if w.buf == nil {
+		return
+	}
 	w.send(w.buf[:w.used])
 	w.used = 0
 }
@@ -190,18 +200,69 @@ func (w *Delivery) final() string {
 	return "cur/" + ParseName(w.name).withFlags(w.flags).String()
 }
 
+// Flush writes what there is to the file, and gives the memory back that a delivery takes while it is written to: for callers
+// who have many of them. An error sticks.
+func (w *Delivery) Flush() error {
+	w.flush()
+	w.release()
+	return w.err
+}
+
+// Finish makes the text durable, and leaves little more to Commit than to give it its names: for callers who commit many
+// messages together. Nothing can be written after it. An error sticks, as that of Write does.
+func (w *Delivery) Finish() error {
+	if w.done {
+		return fs.ErrClosed
+	}
+	w.Flush()
+	w.err = w.finishFile()
+	return w.err
+}
+
 // Commit makes the message durable and visible in every Maildir. After nil it survives the loss of power. After an
 // error (temporary, unless it is that of an earlier Write, or 5.2.3) nothing of it is left in any Maildir, as far as the
 // file system lets us remove it. A mailbox over its quota is 4.2.2, and then no Maildir gets the message: see Leave.
 func (w *Delivery) Commit() error {
+	if err := w.commitNames(); err != nil {
+		return err
+	}
+	return w.commitDirs(madeName.syncDir)
+}
+
+// CommitAll is Commit for many messages, which get their names one after the other and then share the syncs of directories. It
+// gives the error of each. Those that are not finished are, one by one.
+func CommitAll(all []*Delivery) []error {
+	errs := make([]error, len(all))
+	for i, w := range all {
+		errs[i] = w.commitNames()
+	}
+	synced := map[string]error{}
+	once := func(m madeName) error {
+		dir := path.Dir(m.name)
+		err, known := synced[dir]
+		if !known {
+			err = m.syncDir()
+			synced[dir] = err
+		}
+		return err
+	}
+	for i, w := range all {
+		if errs[i] == nil {
+			errs[i] = w.commitDirs(once)
+		}
+	}
+	return errs
+}
+
+// commitNames is Commit but for the directories.
+func (w *Delivery) commitNames() error {
 	if w.done {
 		return fs.ErrClosed
 	}
 	if !wellFormed(w.flags) && w.err == nil {
 		w.err = fmt.Errorf("bad flags %q", w.flags)
 	}
-	w.flush()
-	w.release() // others write while we wait for the disk
+	w.Flush() // others write while we wait for the disk
 	if w.err == nil {
 		w.err = w.room()
 	}
@@ -218,13 +279,25 @@ func (w *Delivery) Commit() error {
 		w.retract()
 		return vfs.Classify(err)
 	}
-	w.account()
+	w.account(1)
+	return nil
+}
+
+// commitDirs makes the names durable.
+func (w *Delivery) commitDirs(sync func(madeName) error) error {
+	for _, m := range w.made {
+		if err := sync(m); err != nil {
+			w.retract()
+			w.account(-1)
+			return vfs.Classify(err)
+		}
+	}
 	return nil
 }
 
 // finishFile makes the data durable, with its time, and closes the file.
 func (w *Delivery) finishFile() error {
-	if w.err != nil {
+	if w.err != nil || w.file == nil {
 		return w.err
 	}
 	if !w.mtime.IsZero() {
@@ -240,23 +313,14 @@ func (w *Delivery) finishFile() error {
 	return vfs.Classify(err)
 }
 
-// publish gives the file its names and makes them durable. Its own Maildir is last, because that takes the name in
-// tmp/ away.
+// publish gives the file its names. Its own Maildir is last, because that takes the name in tmp/ away.
 func (w *Delivery) publish() error {
 	for _, d := range w.also {
 		if err := w.linkInto(d); err != nil {
 			return err
 		}
 	}
-	if err := w.endOwn(); err != nil {
-		return err
-	}
-	for _, m := range w.made {
-		if err := m.fsys.SyncDir(path.Dir(m.name)); err != nil {
-			return err
-		}
-	}
-	return nil
+	return w.endOwn()
 }
 
 func (w *Delivery) linkInto(d *Dir) error {

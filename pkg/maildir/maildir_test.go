@@ -148,6 +148,46 @@ func TestDeliveryEnds(t *testing.T) {
 	})
 }
 
+// TestFinish: after it nothing can be added, no descriptor is held, and the message is in no Maildir yet. Its trouble comes again
+// from Commit.
+func TestFinish(t *testing.T) {
+	everyFS(t, func(t *testing.T, d *Dir) {
+		w, err := d.Deliver()
+		must(t, err)
+		io.WriteString(w, "text\n")
+		for range 2 {
+			must(t, w.Finish())
+		}
+		if mem, ok := d.fsys.(*vfs.Mem); ok && mem.OpenFiles() != nil {
+			t.Errorf("open: %q", mem.OpenFiles())
+		}
+		if _, err := w.Write([]byte("x")); !errors.Is(err, fs.ErrClosed) || len(list(t, d)) != 0 {
+			t.Errorf("write after Finish: %v; %d messages", err, len(list(t, d)))
+		}
+		must(t, w.Commit())
+		if err := w.Finish(); !errors.Is(err, fs.ErrClosed) {
+			t.Errorf("finish after Commit: %v", err)
+		}
+		if all := list(t, d); len(all) != 1 || read(t, d, all[0]) != "text\n" || all[0].Size != 5 {
+			t.Errorf("%v", all)
+		}
+	})
+	m := vfs.NewMem()
+	d, err := Create(m, "box")
+	must(t, err)
+	w, err := d.Deliver()
+	must(t, err)
+	io.WriteString(w, "text\n")
+	m.Fail(len(m.Calls())+2, vfs.Fault{Err: syscall.EIO}) // the sync
+	ferr, cerr := w.Finish(), w.Commit()
+	if mail.StatusOf(ferr).Class != mail.Temporary || !errors.Is(cerr, syscall.EIO) || len(list(t, d)) != 0 {
+		t.Errorf("Finish: %v, Commit: %v", ferr, cerr)
+	}
+	if left, _ := m.ReadDirNames("box/tmp"); len(left) != 0 || m.OpenFiles() != nil {
+		t.Errorf("left: %q, open: %q", left, m.OpenFiles())
+	}
+}
+
 func TestKeepAndSetTime(t *testing.T) {
 	everyFS(t, func(t *testing.T, d *Dir) {
 		date := time.Unix(1234567890, 0)

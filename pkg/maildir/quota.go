@@ -426,14 +426,14 @@ func (w *Delivery) room() error {
 	return nil
 }
 
-// account writes down the delivery where there is a quota.
-func (w *Delivery) account() {
+// account writes down the delivery where there is a quota: 1, or -1 if it has failed after all.
+func (w *Delivery) account(sign int64) {
 	if w.isCopy {
 		return
 	}
 	for _, d := range w.dirs() {
 		if !d.quota().IsZero() {
-			d.account(Usage{w.size, 1})
+			d.account(Usage{sign * w.size, sign})
 		}
 	}
 }
