@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"sync"
+	"syscall"
 
 	"mailx/pkg/mail"
 	"mailx/pkg/maildir"
@@ -17,7 +18,13 @@ type written struct {
 	delivery *maildir.Delivery
 	octets   int64
 	print    string
-	err      error // of Commit
+	err      error // of Finish, then of Commit
+}
+
+// batch is what is committed together.
+type batch struct {
+	messages []*written
+	octets   int64
 }
 
 // fetch brings the items over, batch by batch. While a batch is committed the next one is being read.
@@ -25,7 +32,7 @@ func (r *run) fetch(ctx context.Context, items []Item) error {
 	if len(items) == 0 {
 		return nil
 	}
-	f := &fetcher{run: r, ctx: ctx, all: len(items)}
+	f := &fetcher{run: r, ctx: ctx, all: len(items), most: batchMost(openFiles()), batch: new(batch), block: make([]byte, readBlock)}
 	_, f.prints = r.source.(Renumberer)
 	f.startCommitter()
 	err := r.source.Retrieve(items, func(it Item, text io.Reader, err error) error {
@@ -52,13 +59,26 @@ type fetcher struct {
 	seen   int
 	prints bool // of the messages are wanted
 	puts   int  // temporary failures of the Target in a row
-	batch  []*written
-	octets int64
+	most   int  // messages of a batch
+	batch  *batch
+	block  []byte // for reading
 
-	batches chan []*written // nil: batches are committed by the reader itself
+	batches chan *batch // nil: all is done by the reader itself
 	ended   chan struct{}
 	mu      sync.Mutex
 	err     error // the first of the committer
+}
+
+// batchMost is how many messages a batch has where a process may have so many open files. Each message is one until its batch is
+// finished, and each account has two batches.
+func batchMost(files uint64) int { return int(max(16, min(files/32, batchMessages))) }
+
+func openFiles() uint64 {
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		return 0
+	}
+	return limit.Cur
 }
 
 // receive writes one message into tmp/.
@@ -83,7 +103,7 @@ func (f *fetcher) receive(it Item, text io.Reader, err error) error {
 	default:
 		return err
 	}
-	if len(f.batch) < batchMessages && f.octets < batchOctets {
+	if len(f.batch.messages) < f.most && f.batch.octets < batchOctets {
 		return nil
 	}
 	return f.handOver()
@@ -112,7 +132,10 @@ func (f *fetcher) write(it Item, text io.Reader) error {
 	if f.prints {
 		to = io.MultiWriter(w, head)
 	}
-	n, err := copyMessage(to, text, mostOf(it))
+	n, err := f.copyMessage(to, text, mostOf(it))
+	if err == nil {
+		err = w.Flush()
+	}
 	if err != nil {
 		w.Abort()
 		return err
@@ -121,8 +144,8 @@ func (f *fetcher) write(it Item, text io.Reader) error {
 	if f.prints {
 		m.print = head.of(it)
 	}
-	f.batch = append(f.batch, m)
-	f.octets += n
+	f.batch.messages = append(f.batch.messages, m)
+	f.batch.octets += n
 	return nil
 }
 
@@ -148,15 +171,14 @@ func mostOf(it Item) int64 {
 var errFlood = errors.New("the server sends far more than the size that it announced")
 
 // copyMessage tells trouble with the message from trouble with the disk, which ends the run, and with the connection.
-func copyMessage(w io.Writer, text io.Reader, most int64) (octets int64, err error) {
-	block := make([]byte, 16<<10)
+func (f *fetcher) copyMessage(w io.Writer, text io.Reader, most int64) (octets int64, err error) {
 	for {
-		n, err := text.Read(block)
+		n, err := text.Read(f.block)
 		if n > 0 {
 			if octets += int64(n); octets > most {
 				return octets, errFlood
 			}
-			if _, werr := w.Write(block[:n]); werr != nil {
+			if _, werr := w.Write(f.block[:n]); werr != nil {
 				return octets, werr
 			}
 		}
@@ -177,12 +199,12 @@ func (f *fetcher) startCommitter() {
 	if f.parallel() == 1 {
 		return
 	}
-	f.batches = make(chan []*written)
+	f.batches = make(chan *batch)
 	f.ended = make(chan struct{})
 	go func() {
 		defer close(f.ended)
-		for batch := range f.batches {
-			f.commit(batch)
+		for b := range f.batches {
+			f.commit(b)
 		}
 	}()
 }
@@ -196,14 +218,14 @@ func (a *Account) parallel() int {
 
 // handOver gives the batch to the committer, waiting until it has done the one before. Its error is of any batch so far.
 func (f *fetcher) handOver() error {
-	batch := f.batch
-	f.batch, f.octets = nil, 0
+	b := f.batch
+	f.batch = new(batch)
 	switch {
-	case len(batch) == 0:
+	case len(b.messages) == 0:
 	case f.batches == nil:
-		f.commit(batch)
+		f.commit(b)
 	default:
-		f.batches <- batch
+		f.batches <- b
 	}
 	return f.failure()
 }
@@ -231,23 +253,26 @@ func (f *fetcher) fail(err error) {
 	}
 }
 
-// commit makes a batch durable: steps 2 to 4 of the package comment. After an error batches are dropped.
-func (f *fetcher) commit(batch []*written) {
+// commit makes a batch durable: steps 3 to 5 of the package comment. After an error batches are dropped.
+func (f *fetcher) commit(b *batch) {
 	if f.failure() != nil {
-		abort(batch)
+		b.abort()
 		return
 	}
-	for _, m := range batch {
-		f.state.begin(m.item.ID, m.delivery.Name())
-		f.state.print(m.item.ID, m.print)
+	b.finish(f.parallel())
+	for _, m := range b.messages {
+		if m.err == nil {
+			f.state.begin(m.item.ID, m.delivery.Name())
+			f.state.print(m.item.ID, m.print)
+		}
 	}
 	if err := f.state.sync(); err != nil {
-		abort(batch)
+		b.abort()
 		f.fail(err)
 		return
 	}
-	f.commitAll(batch)
-	for _, m := range batch {
+	b.commit()
+	for _, m := range b.messages {
 		if m.err != nil { // its "begin" stays: whether the name is in the Maildir all the same, the next run sees
 			f.fail(m.err)
 			continue
@@ -259,28 +284,39 @@ func (f *fetcher) commit(batch []*written) {
 	}
 }
 
-// commitAll commits several at a time, so that they share syncs.
-func (f *fetcher) commitAll(batch []*written) {
+// finish makes the data of all messages durable, several at a time: one transaction of the file system serves many.
+func (b *batch) finish(parallel int) {
 	var wg sync.WaitGroup
-	next := make(chan *written, len(batch))
-	for _, m := range batch {
+	next := make(chan *written, len(b.messages))
+	for _, m := range b.messages {
 		next <- m
 	}
 	close(next)
 	work := func() {
 		for m := range next {
-			m.err = m.delivery.Commit()
+			m.err = m.delivery.Finish()
 		}
 	}
-	for range min(f.parallel(), len(batch)) - 1 {
+	for range min(parallel, len(b.messages)) - 1 {
 		wg.Go(work)
 	}
 	work()
 	wg.Wait()
 }
 
-func abort(batch []*written) {
-	for _, m := range batch {
+// commit gives all messages their names. Those that are not finished have none.
+func (b *batch) commit() {
+	all := make([]*maildir.Delivery, len(b.messages))
+	for i, m := range b.messages {
+		all[i] = m.delivery
+	}
+	for i, err := range maildir.CommitAll(all) {
+		b.messages[i].err = err
+	}
+}
+
+func (b *batch) abort() {
+	for _, m := range b.messages {
 		m.delivery.Abort()
 	}
 }

@@ -3,12 +3,13 @@
 // # What is remembered
 //
 // An [Account] has a log of what it has fetched, one line for each event, in its state directory. A message is known by the
-// unique-id that the server gives it. Messages are fetched in batches, and each batch goes through four steps:
+// unique-id that the server gives it. Messages are fetched in batches, and each batch goes through five steps:
 //
-//	1  every message is written to tmp/ of the Maildir, while the batch before is in step 3
-//	2  for each a line "begin NAME ID" is appended to the log, and the log is synced, once for the batch
-//	3  the messages are committed, several at a time: data synced, name in new/, directory synced
-//	4  "done TIME ID" lines are kept for the next append, with step 2 of the next batch or at the end
+//	1  every message is written to tmp/ of the Maildir
+//	2  the data of all of them is synced, that of several at a time, while the next batch is read
+//	3  for each a line "begin NAME ID" is appended to the log, and the log is synced, once for the batch
+//	4  the messages are committed: each gets its name in new/, and then the directory is synced
+//	5  "done TIME ID" lines are kept for the next append, with step 3 of the next batch or at the end
 //
 // NAME is the name that the message will have in the Maildir. So if the program is killed or the power goes at any instant,
 // every message that can be in the Maildir has a "begin" that survived. The next run looks whether the name is there, in
@@ -16,7 +17,7 @@
 // twice, unless somebody moves a message of the interrupted batch out of the Maildir before the next run. The cost is one
 // sync of the log for a batch, not one for each message.
 //
-// A message is deleted on the server only after step 3, and the log is synced before the server is told to go through
+// A message is deleted on the server only after step 4, and the log is synced before the server is told to go through
 // with it.
 //
 // # State file
@@ -65,8 +66,9 @@ import (
 // Defaults and bounds.
 const (
 	DefaultParallel = 64      // messages committed at a time
-	batchMessages   = 128     // messages of a batch
+	batchMessages   = 256     // messages of a batch
 	batchOctets     = 8 << 20 // octets after which a batch is full
+	readBlock       = 16 << 10
 	maxAccountName  = 100
 )
 

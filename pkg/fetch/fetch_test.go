@@ -505,20 +505,29 @@ func TestDiskFull(t *testing.T) {
 }
 
 // zeros is a message without end.
+func TestBatchMost(t *testing.T) {
+	for files, want := range map[uint64]int{0: 16, 256: 16, 1024: 32, 4096: 128, 8191: 255, 8192: 256, 1 << 20: 256, ^uint64(0): 256} {
+		if got := batchMost(files); got != want {
+			t.Errorf("batchMost(%d) = %d, want %d", files, got, want)
+		}
+	}
+}
+
 type zeros struct{}
 
 func (zeros) Read(p []byte) (int, error) { return len(p), nil }
 
 // A server that sends far more than it announced does not fill the disk.
 func TestFlood(t *testing.T) {
+	f := &fetcher{block: make([]byte, readBlock)}
 	for _, size := range []int64{-1, 0, 30, 1 << 20} {
 		most := mostOf(Item{Size: size})
-		n, err := copyMessage(io.Discard, zeros{}, most)
-		if err != errFlood || n > most+16<<10 {
+		n, err := f.copyMessage(io.Discard, zeros{}, most)
+		if err != errFlood || n > most+readBlock {
 			t.Errorf("listed with %d octets: took %d, %v", size, n, err)
 		}
 	}
-	if _, err := copyMessage(io.Discard, io.LimitReader(zeros{}, 100), mostOf(Item{Size: 30})); err != nil {
+	if _, err := f.copyMessage(io.Discard, io.LimitReader(zeros{}, 100), mostOf(Item{Size: 30})); err != nil {
 		t.Errorf("a size that was a bit wrong: %v", err)
 	}
 }
