@@ -73,7 +73,7 @@ func (e *env) fetch(c *cli.Context) error {
 	}
 	ctx, stop := e.untilSignal(c.Context)
 	defer stop()
-	f := &fetching{e: e, c: c, sys: sys, progress: e.newFetchProgress(c.Bool("idle"))}
+	f := &fetching{e: e, c: c, sys: sys, progress: e.newProgress("nothing has been fetched yet", !c.Bool("idle"))}
 	defer f.close()
 	defer f.progress.start()()
 	f.printer = e.newPrinter([]column{{name: "account"}, {name: "listed", right: true}, {name: "fetched", right: true},

@@ -28,7 +28,7 @@ type fetching struct {
 	e        *env
 	c        *cli.Context
 	sys      *system
-	progress *fetchProgress
+	progress *progress
 
 	mu      sync.Mutex
 	printer *printer

@@ -289,7 +289,7 @@ func TestFetchOptions(t *testing.T) {
 }
 
 func TestProgressLine(t *testing.T) {
-	p := &fetchProgress{e: &env{now: time.Now}, state: map[string]fetchCount{}}
+	p := &progress{e: &env{now: time.Now}, state: map[string]progressCount{}}
 	p.of("work")(5, 10)
 	if got, want := p.line(80), "[##########          ] work 5/10"; got != want {
 		t.Errorf("%q, want %q", got, want)

@@ -275,62 +275,106 @@ func killedMailbox(t *testing.T, dir string) map[string]int {
 }
 
 const (
-	flushRounds   = 10
-	flushMessages = 60
+	flushKills    = 50
+	flushMessages = 500
+	flushers      = 3
+	allFlushers   = 10
+	allMessages   = 2000
 )
 
-// TestKilledFlush kills queue flush again and again while it works on a queue, one message at a time. Nothing may be
-// lost, and a kill may cost one message that goes out twice: the one that was acknowledged and not yet crossed off.
+// TestKilledFlush kills queue flush again and again while it works on a queue beside others. Nothing may be lost, and each kill
+// may cost one message that goes out twice: the one that the other side has or is about to acknowledge, and that is not yet
+// crossed off. Each process has one at a time, so that this is exact; one with twenty may have twenty in that state.
 func TestKilledFlush(t *testing.T) {
 	seed := killSeed(t)
 	random := rand.New(rand.NewPCG(seed, 0))
 	sink := mailtest.StartSink(t, mailtest.SinkOptions{})
 	home := t.TempDir()
-	q := fillQueue(t, filepath.Join(home, "spool/queue"), random)
+	q := fillQueue(t, filepath.Join(home, "spool/queue"), flushMessages, random)
 	flush := mailtest.Command{Bin: mailtest.Binary(t), Home: home, Args: []string{"queue", "flush", "--parallel", "1",
 		"--server", "smtp://" + sink.Addr, "--log-level", "error"}}
-	for range flushRounds {
-		p := flush.Start(t)
-		awaitCommands(p, sink, len(sink.Commands())+random.IntN(4*flushMessages/flushRounds))
-		p.Kill()
+	var running []*mailtest.Process
+	for range flushers {
+		running = append(running, flush.Start(t))
+	}
+	for range flushKills {
+		n := random.IntN(flushers)
+		awaitCommands(running[n], sink, sink.CommandCount()+random.IntN(4*flushMessages/flushKills))
+		running[n].Kill()
+		running[n] = flush.Start(t)
+	}
+	for _, p := range append(running, flush.Start(t)) {
+		p.Wait()
 	}
 	last := flush.Start(t)
 	if code := last.Wait(); code != 0 {
 		t.Fatalf("the last flush ended with exit code %d: %s", code, last.Stderr())
 	}
-	checkFlushed(t, sink)
+	checkFlushed(t, sink, flushMessages, flushKills)
 	for item, err := range q.List(t.Context()) {
 		t.Errorf("left in the queue: %+v, %v", item, err)
 	}
 }
 
-func fillQueue(t *testing.T, dir string, random *rand.Rand) *queue.Queue {
+// TestFlushersAtOnce has ten processes work on one queue: each message goes out exactly once.
+func TestFlushersAtOnce(t *testing.T) {
+	random := rand.New(rand.NewPCG(killSeed(t), 0))
+	sink := mailtest.StartSink(t, mailtest.SinkOptions{})
+	home := t.TempDir()
+	q := fillQueue(t, filepath.Join(home, "spool/queue"), allMessages, random)
+	flush := mailtest.Command{Bin: mailtest.Binary(t), Home: home, Args: []string{"queue", "flush", "--server", "smtp://" + sink.Addr, "--log-level", "error"}}
+	var running []*mailtest.Process
+	for range allFlushers {
+		running = append(running, flush.Start(t))
+	}
+	for _, p := range running {
+		if code := p.Wait(); code != 0 {
+			t.Errorf("a flush ended with exit code %d: %s", code, p.Stderr())
+		}
+	}
+	checkFlushed(t, sink, allMessages, 0)
+	for item, err := range q.List(t.Context()) {
+		t.Errorf("left in the queue: %+v, %v", item, err)
+	}
+}
+
+// fillQueue enqueues n messages, many at once, so that they share their syncs.
+func fillQueue(t *testing.T, dir string, n int, random *rand.Rand) *queue.Queue {
 	t.Helper()
 	q, err := queue.Create(vfs.OS(), dir, queue.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	submit := submitTo(q)
-	for i := range flushMessages {
+	var all sync.WaitGroup
+	places := make(chan struct{}, 50)
+	for i := range n {
 		id := fmt.Sprintf("m%d", i)
-		env := &mail.Envelope{ID: id, Sender: mail.Address{Local: "alice", Domain: "client.test"}, Body: mail.Body8BitMIME,
-			Rcpts:   []mail.Recipient{{Address: mail.Address{Local: "bob", Domain: "remote.test"}}},
-			Arrived: time.Now()}
-		if err := submit(t.Context(), env, bytes.NewReader(killMessage(id, random))); err != nil {
-			t.Fatal(err)
-		}
+		text := killMessage(id, random)
+		places <- struct{}{}
+		all.Go(func() {
+			defer func() { <-places }()
+			env := &mail.Envelope{ID: id, Sender: mail.Address{Local: "alice", Domain: "client.test"}, Body: mail.Body8BitMIME,
+				Rcpts:   []mail.Recipient{{Address: mail.Address{Local: "bob", Domain: "remote.test"}}},
+				Arrived: time.Now()}
+			if err := submit(t.Context(), env, bytes.NewReader(text)); err != nil {
+				t.Error(err)
+			}
+		})
 	}
+	all.Wait()
 	return q
 }
 
 // awaitCommands waits until the sink has been told so many commands, or the program has ended.
 func awaitCommands(p *mailtest.Process, sink *mailtest.Sink, commands int) {
-	for len(sink.Commands()) < commands && syscall.Kill(p.Pid(), 0) == nil {
+	for sink.CommandCount() < commands && syscall.Kill(p.Pid(), 0) == nil {
 		time.Sleep(50 * time.Microsecond)
 	}
 }
 
-func checkFlushed(t *testing.T, sink *mailtest.Sink) {
+// checkFlushed wants each of n messages, whole, and as many of them again as there may be.
+func checkFlushed(t *testing.T, sink *mailtest.Sink, n, mayRepeat int) {
 	t.Helper()
 	times := map[string]int{}
 	for _, m := range sink.Messages() {
@@ -341,15 +385,29 @@ func checkFlushed(t *testing.T, sink *mailtest.Sink) {
 		times[id]++
 	}
 	twice := 0
-	for i := range flushMessages {
-		n := times[fmt.Sprintf("m%d", i)]
-		if n == 0 {
+	for i := range n {
+		got := times[fmt.Sprintf("m%d", i)]
+		if got == 0 {
 			t.Errorf("m%d was lost", i)
 		}
-		twice += max(0, n-1)
+		twice += max(0, got-1)
 	}
-	if twice > flushRounds {
-		t.Errorf("%d messages too many for %d kills", twice, flushRounds)
+	if twice > mayRepeat {
+		t.Errorf("%d messages too many, at most %d may be", twice, mayRepeat)
 	}
-	t.Logf("%d kills, %d messages went out twice", flushRounds, twice)
+	t.Logf("%d messages went out twice", twice)
+}
+
+// TestFlushTells: SIGUSR1 has a flush say how far it is, and does not end it.
+func TestFlushTells(t *testing.T) {
+	sink := mailtest.StartSink(t, mailtest.SinkOptions{Replies: map[string]string{"MAIL": mailtest.SinkSilence}})
+	home := t.TempDir()
+	fillQueue(t, filepath.Join(home, "spool/queue"), 3, rand.New(rand.NewPCG(1, 2)))
+	flush := mailtest.Command{Bin: mailtest.Binary(t), Home: home, Args: []string{"queue", "flush", "--server", "smtp://" + sink.Addr}}.Start(t)
+	awaitCommands(flush, sink, 2)
+	flush.Signal(syscall.SIGUSR1)
+	await(t, "a line of progress", func() bool { return strings.Contains(flush.Stderr(), "mailx queue flush: messages: 0 of 3\n") })
+	if code := flush.Stop(); code == -1 {
+		t.Errorf("ended by a signal: %s", flush.Stderr())
+	}
 }

@@ -189,11 +189,20 @@ func (e *env) queueFlush(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	sys, q, err := e.openQueue()
+	sys, err := e.system()
 	if err != nil {
 		return err
 	}
-	opt.Parallel = sys.cfg.Queue.Parallel
+	sys.logTroubleOnly()
+	progress := e.newProgress("nothing has been tried yet", !c.Bool("trace"))
+	if progress.live {
+		sys.log = e.logger(sys.cfg, progress)
+	}
+	q, err := sys.queue()
+	if err != nil {
+		return err
+	}
+	opt.Parallel, opt.Progress = sys.cfg.Queue.Parallel, progress.of("messages")
 	transport, err := sys.transport(q)
 	if err != nil {
 		return err
@@ -202,7 +211,9 @@ func (e *env) queueFlush(c *cli.Context) error {
 	transport.Relay.Trace = e.tracer(c.Bool("trace"), false)
 	ctx, stop := e.untilSignal(c.Context)
 	defer stop()
+	defer progress.start()()
 	stats, err := q.Flush(ctx, transport, opt)
+	progress.clear()
 	if c.Bool("json") || e.stdoutIsTerminal() {
 		p := e.newPrinter(statsColumns(), c.Bool("json"))
 		p.row(stats.Tried, stats.Delivered, stats.Deferred, stats.Failed, stats.Notices, stats.Listed-stats.Done+stats.Notices, stats.Next)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"os"
 	"os/signal"
 	"path/filepath"
 	"syscall"
@@ -69,8 +70,11 @@ func (s *system) runQueue(ctx context.Context) (queue.Stats, error) {
 	}
 	defer transport.Relay.Close()
 	transport.Relay.Trace = s.clientTrace
+	asked := make(chan os.Signal, 1)
+	signal.Notify(asked, syscall.SIGUSR1)
+	defer signal.Stop(asked)
 	runner := &queue.Runner{Queue: q, Transport: transport, Parallel: s.cfg.Queue.Parallel,
-		Report: func(err error) { s.env.note("%v", err) }}
+		Report: func(err error) { s.env.note("%v", err) }, Asked: asked, Tell: s.tellOfQueue}
 	changed, stop, err := watchQueue(s.cfg.QueueDir)
 	if err != nil {
 		s.env.note("the queue can't be watched (%v); new messages wait for up to a minute", err)
@@ -79,6 +83,12 @@ func (s *system) runQueue(ctx context.Context) (queue.Stats, error) {
 		runner.Changed = changed
 	}
 	return runner.Run(ctx), nil
+}
+
+// tellOfQueue answers SIGUSR1.
+func (s *system) tellOfQueue(stats queue.Stats, inHand int) {
+	s.env.note("%d tries so far: %d recipients have the message, %d wait, %d were refused; %d messages in hand", stats.Tried,
+		stats.Delivered, stats.Deferred, stats.Failed, inHand)
 }
 
 // watchQueue tells of entries that were made, moved or touched; see queue.Runner. stop ends it.

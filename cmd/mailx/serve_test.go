@@ -447,17 +447,22 @@ func TestQueueRun(t *testing.T) {
 	}
 }
 
+const (
+	runnerKills    = 10
+	runnerMessages = 60
+)
+
 // TestKilledRunner is TestKilledFlush for queue run: nothing may be lost, and a kill may cost one message that goes out twice.
 func TestKilledRunner(t *testing.T) {
 	random := rand.New(rand.NewPCG(killSeed(t), 0))
 	sink := mailtest.StartSink(t, mailtest.SinkOptions{})
 	home := t.TempDir()
-	fillQueue(t, filepath.Join(home, "spool/queue"), random)
+	fillQueue(t, filepath.Join(home, "spool/queue"), runnerMessages, random)
 	run := mailtest.Command{Bin: mailtest.Binary(t), Home: home, Args: []string{"queue", "run", "--parallel", "1",
 		"--server", "smtp://" + sink.Addr, "--log-level", "error"}}
-	for range flushRounds {
+	for range runnerKills {
 		p := run.Start(t)
-		awaitCommands(p, sink, len(sink.Commands())+random.IntN(4*flushMessages/flushRounds))
+		awaitCommands(p, sink, sink.CommandCount()+random.IntN(4*runnerMessages/runnerKills))
 		p.Kill()
 	}
 	last := run.Start(t)
@@ -468,5 +473,5 @@ func TestKilledRunner(t *testing.T) {
 	if code := last.Stop(); code != 0 {
 		t.Errorf("exit code %d: %s", code, last.Stderr())
 	}
-	checkFlushed(t, sink)
+	checkFlushed(t, sink, runnerMessages, runnerKills)
 }

@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -58,16 +59,16 @@ func (e *env) system() (*system, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &system{cfg: cfg, env: e, fs: vfs.Grouped(vfs.OS()), log: e.logger(cfg), boxes: map[string]*maildir.Dir{}}
+	s := &system{cfg: cfg, env: e, fs: vfs.Grouped(vfs.OS()), log: e.logger(cfg, e.stderr), boxes: map[string]*maildir.Dir{}}
 	s.users = sync.OnceValue(s.openUsers)
 	s.quotas = newQuotas(cfg, s.users)
 	return s, nil
 }
 
-// logger writes to stderr.
-func (e *env) logger(cfg *config.Config) *maillog.Logger {
+// logger writes to w, which is stderr or leads there.
+func (e *env) logger(cfg *config.Config, w io.Writer) *maillog.Logger {
 	level := map[string]slog.Level{"debug": slog.LevelDebug, "warn": slog.LevelWarn, "error": slog.LevelError}[cfg.Log.Level]
-	return maillog.New(e.stderr, maillog.Options{JSON: cfg.Log.Format == "json", Level: level, Priority: maillog.IsJournal(os.Getenv("JOURNAL_STREAM"), e.stderr)})
+	return maillog.New(w, maillog.Options{JSON: cfg.Log.Format == "json", Level: level, Priority: maillog.IsJournal(os.Getenv("JOURNAL_STREAM"), e.stderr)})
 }
 
 // logTroubleOnly is for what cron runs: a line about each message that went well would be a mail about it. A log.level that
@@ -75,7 +76,7 @@ func (e *env) logger(cfg *config.Config) *maillog.Logger {
 func (s *system) logTroubleOnly() {
 	if !s.cfg.IsSet("log.level") {
 		s.cfg.Log.Level = "warn"
-		s.log = s.env.logger(s.cfg)
+		s.log = s.env.logger(s.cfg, s.env.stderr)
 	}
 }
 

@@ -145,6 +145,13 @@ func (s *Sink) Commands() []string {
 	return slices.Clone(s.commands)
 }
 
+// CommandCount is how many lines of command there were so far.
+func (s *Sink) CommandCount() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.commands)
+}
+
 // Connections gives the number of connections so far.
 func (s *Sink) Connections() int {
 	s.mu.Lock()

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"mailx/pkg/mail"
@@ -54,6 +55,9 @@ type FlushOptions struct {
 	Max      int           // at most so many messages are tried; 0: all
 	Pause    time.Duration // between the beginnings of two tries
 	Parallel int           // DefaultParallel if 0
+	// Progress is told how many of the entries that are due are done with, at the beginning and after each; may be nil. The
+	// calls may come at once.
+	Progress func(done, due int)
 }
 
 // Stats say what a flush did. The numbers in the first group are messages, in the second recipients.
@@ -92,6 +96,7 @@ func (q *Queue) Flush(ctx context.Context, t Transport, opt FlushOptions) (Stats
 	if err != nil {
 		return p.stats, err
 	}
+	p.progress(0)
 	p.run(ctx, due)
 	p.failed("sweep", q.Sweep())
 	return p.stats, errors.Join(append(p.errs, ctx.Err())...)
@@ -110,9 +115,18 @@ type pass struct {
 	opt  FlushOptions
 	gate *gate
 
+	ended atomic.Int32 // candidates
+
 	mu    sync.Mutex
 	stats Stats
 	errs  []error
+}
+
+// progress tells of n more candidates that are done with.
+func (p *pass) progress(n int32) {
+	if p.opt.Progress != nil {
+		p.opt.Progress(int(p.ended.Add(n)), p.stats.Due) // which nobody changes any more
+	}
 }
 
 const maxErrors = 10

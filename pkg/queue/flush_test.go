@@ -674,3 +674,22 @@ func TestSweep(t *testing.T) {
 	}
 	w.wantItems("deferred <sender@x.example> ok=delivered temp=pending")
 }
+
+// Who watches hears of each entry that is done with, and of one that is put off when it is done with, too.
+func TestFlushProgress(t *testing.T) {
+	w := newWorld(t)
+	for range 5 {
+		w.mail("ok@y")
+		w.mail("temp@z")
+	}
+	var mu sync.Mutex
+	var seen []string
+	w.flush(FlushOptions{Parallel: 1, Progress: func(done, due int) {
+		mu.Lock()
+		defer mu.Unlock()
+		seen = append(seen, fmt.Sprintf("%d/%d", done, due))
+	}})
+	if got := strings.Join(seen, " "); got != "0/10 1/10 2/10 3/10 4/10 5/10 6/10 7/10 8/10 9/10 10/10" {
+		t.Errorf("got %s", got)
+	}
+}

@@ -47,9 +47,14 @@ func (p *pass) worker(ctx context.Context, l *line) {
 			return
 		case isForced:
 			p.work(ctx, c)
+			p.progress(1)
 			l.done(c, false)
 		default:
-			l.done(c, p.workUnless(ctx, c, crowd))
+			isPutOff := p.workUnless(ctx, c, crowd)
+			if !isPutOff {
+				p.progress(1)
+			}
+			l.done(c, isPutOff)
 		}
 	}
 }
@@ -70,6 +75,7 @@ func (l *line) take(ctx context.Context) (c candidate, isForced, ok bool) {
 	return c, isForced, true
 }
 
+// done takes back a candidate.
 func (l *line) done(c candidate, isPutOff bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -46,6 +47,9 @@ type Runner struct {
 	Grace   time.Duration // for messages under way at the end; DefaultGrace if 0
 	// Report is told of trouble with single entries and with the directories; it does not end the runner. May be nil.
 	Report func(err error)
+	// Asked has Tell told what was done so far, and how many messages the runner has in hand. Both may be nil.
+	Asked <-chan os.Signal
+	Tell  func(s Stats, inHand int)
 }
 
 // Run works until ctx ends, then lets the messages under way finish, for the grace period at most. The Stats are the sums of
@@ -118,6 +122,8 @@ func (r *running) wait(ctx context.Context) {
 		r.settle(o)
 	case name := <-r.Changed:
 		r.hear(name)
+	case <-r.Asked:
+		r.Tell(r.stats, len(r.inHand))
 	case <-timer.C:
 		r.tick()
 	}

@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -399,5 +401,24 @@ func TestRunnerCountsWhatWaits(t *testing.T) {
 		if stats := stop(); stats.Waiting != 1 {
 			t.Errorf("%d waiting, want 1", stats.Waiting)
 		}
+	})
+}
+
+// Who asks a runner hears what it has done and what it has in hand.
+func TestRunnerTells(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.slow = func(ctx context.Context) { <-ctx.Done() }
+		b.mail("ok@y.example")
+		b.mail("x@slow.example")
+		asked := make(chan os.Signal, 1)
+		var got string
+		stop := b.run(Runner{Asked: asked, Grace: time.Second, Tell: func(s Stats, inHand int) { got = fmt.Sprint(s.Delivered, " ", inHand) }})
+		asked <- syscall.SIGUSR1
+		synctest.Wait()
+		if got != "1 1" {
+			t.Errorf("told %q, want 1 delivered and 1 in hand", got)
+		}
+		stop()
 	})
 }

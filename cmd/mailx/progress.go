@@ -12,37 +12,40 @@ import (
 	"github.com/mattn/go-runewidth"
 )
 
-// fetchProgress knows how far each mailbox is. On a terminal it draws one line on standard error, again and again; anywhere
-// it tells once for each SIGUSR1.
-type fetchProgress struct {
-	e    *env
-	live bool // draws
+// progress knows how far each part of a long work is, such as a mailbox. On a terminal it draws one line on standard error, again
+// and again; anywhere it tells once for each SIGUSR1.
+type progress struct {
+	e       *env
+	live    bool   // draws
+	nothing string // is told before there is anything
 
 	mu    sync.Mutex
 	names []string // in the order in which they began
-	state map[string]fetchCount
+	state map[string]progressCount
 	drawn time.Time
 	dirty bool // something is drawn
 }
 
-type fetchCount struct{ done, all int }
+type progressCount struct{ done, all int }
 
 // drawEvery keeps a fast run from spending its time on the terminal.
 const drawEvery = 100 * time.Millisecond
 
-func (e *env) newFetchProgress(idle bool) *fetchProgress {
-	return &fetchProgress{e: e, live: e.stderrIsTerminal() && os.Getenv("TERM") != "dumb" && !idle, state: map[string]fetchCount{}}
+// newProgress draws only what will end.
+func (e *env) newProgress(nothing string, ends bool) *progress {
+	return &progress{e: e, nothing: nothing, live: e.stderrIsTerminal() && os.Getenv("TERM") != "dumb" && ends,
+		state: map[string]progressCount{}}
 }
 
-// of gives the function that a mailbox tells its progress to.
-func (p *fetchProgress) of(name string) func(done, all int) {
+// of gives the function that a part tells its progress to.
+func (p *progress) of(name string) func(done, all int) {
 	return func(done, all int) {
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		if _, known := p.state[name]; !known {
 			p.names = append(p.names, name)
 		}
-		p.state[name] = fetchCount{done, all}
+		p.state[name] = progressCount{done, all}
 		if now := p.e.now(); p.live && now.Sub(p.drawn) >= drawEvery {
 			p.drawn, p.dirty = now, true
 			fmt.Fprintf(p.e.stderr, "\r\x1b[K%s", p.line(terminalWidth(p.e.stderr)-1))
@@ -51,7 +54,7 @@ func (p *fetchProgress) of(name string) func(done, all int) {
 }
 
 // line is what fits into a terminal: a bar for all of it, and what is under way.
-func (p *fetchProgress) line(width int) string {
+func (p *progress) line(width int) string {
 	const cells = 20
 	var done, all int
 	var parts []string
@@ -71,7 +74,7 @@ func (p *fetchProgress) line(width int) string {
 }
 
 // clear takes the line away, before something else is written.
-func (p *fetchProgress) clear() {
+func (p *progress) clear() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.dirty {
@@ -80,8 +83,14 @@ func (p *fetchProgress) clear() {
 	}
 }
 
+// Write is for a log beside the line, which it takes away first.
+func (p *progress) Write(b []byte) (int, error) {
+	p.clear()
+	return p.e.stderr.Write(b)
+}
+
 // start has SIGUSR1 answered until the function that it gives is called.
-func (p *fetchProgress) start() (stop func()) {
+func (p *progress) start() (stop func()) {
 	asked := make(chan os.Signal, 1)
 	ended := make(chan struct{})
 	signal.Notify(asked, syscall.SIGUSR1)
@@ -101,13 +110,13 @@ func (p *fetchProgress) start() (stop func()) {
 	}
 }
 
-// tell prints a line for each mailbox.
-func (p *fetchProgress) tell() {
+// tell prints a line for each part.
+func (p *progress) tell() {
 	p.clear()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if len(p.names) == 0 {
-		p.e.note("nothing has been fetched yet")
+		p.e.note("%s", p.nothing)
 	}
 	for _, name := range p.names {
 		p.e.note("%s: %d of %d", name, p.state[name].done, p.state[name].all)
