@@ -67,14 +67,8 @@ func (p *pass) handle(ctx context.Context, e *claimed, crowd Crowded) error {
 			return err
 		}
 	}
-	if crowd != nil && crowd.IsCrowded(envelopeFor(e.env, todo)) {
-		return errCrowded
-	}
-	if !p.gate.pass(ctx) {
-		return nil
-	}
-	recs, err := p.try(ctx, e, todo)
-	if err != nil {
+	recs, err := p.tryInTurn(ctx, e, todo, crowd)
+	if err != nil || recs == nil {
 		return err
 	}
 	err = p.settle(e, recs)
@@ -86,7 +80,19 @@ func (p *pass) handle(ctx context.Context, e *claimed, crowd Crowded) error {
 	return errors.Join(err, e.postpone(next))
 }
 
-// try hands the message to the transport once it has its turn, and gives the records of the attempt.
+// tryInTurn tries when there is room for one more message, and the flush may try one more now; no records: it may not.
+func (p *pass) tryInTurn(ctx context.Context, e *claimed, todo []mail.Recipient, crowd Crowded) ([]record, error) {
+	defer p.takeSlot()()
+	if crowd != nil && crowd.IsCrowded(envelopeFor(e.env, todo)) {
+		return nil, errCrowded
+	}
+	if !p.gate.pass(ctx) {
+		return nil, nil
+	}
+	return p.try(ctx, e, todo)
+}
+
+// try hands the message to the transport, and gives the records of the attempt.
 func (p *pass) try(ctx context.Context, e *claimed, todo []mail.Recipient) ([]record, error) {
 	begin := record{kind: kindTry, tries: e.prog.tries + 1, at: p.q.opt.Now()}
 	if len(todo) > 1 {

@@ -114,6 +114,8 @@ type pass struct {
 	t    Transport
 	opt  FlushOptions
 	gate *gate
+	// slots has room for the messages that the transport may have at once; nil: the callers of work see to that.
+	slots chan struct{}
 
 	ended atomic.Int32 // candidates
 
@@ -188,6 +190,15 @@ func (p *pass) candidates() ([]spot, error) {
 // isDue also takes a time that is further away than any schedule puts it: the clock was wrong when it was set.
 func (p *pass) isDue(at, now time.Time) bool {
 	return p.opt.All || len(p.opt.IDs) > 0 || !at.After(now) || at.Sub(now) > p.q.opt.Schedule.Lifetime
+}
+
+// takeSlot waits for its turn at the transport.
+func (p *pass) takeSlot() (giveBack func()) {
+	if p.slots == nil {
+		return func() {}
+	}
+	p.slots <- struct{}{}
+	return func() { <-p.slots }
 }
 
 // gate lets as many through as a flush may try, and not faster than it may.

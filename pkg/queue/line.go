@@ -17,6 +17,10 @@ type line struct {
 	putOff int // at the end of left: put off since the last attempt ended
 }
 
+// perSlot is how many workers there are for each message that is handed to the transport: while one has its turn, others
+// read the next message, or wait for the disk to forget the last one.
+const perSlot = 3
+
 // run gives the candidates to the workers.
 func (p *pass) run(ctx context.Context, due []candidate) {
 	l := &line{left: due}
@@ -26,13 +30,14 @@ func (p *pass) run(ctx context.Context, due []candidate) {
 		defer l.mu.Unlock()
 		l.ended.Broadcast()
 	})()
-	workers := min(cmp.Or(max(p.opt.Parallel, 0), DefaultParallel), len(due))
-	if workers == 1 {
+	parallel := min(cmp.Or(max(p.opt.Parallel, 0), DefaultParallel), len(due))
+	if parallel == 1 {
 		p.worker(ctx, l)
 		return
 	}
+	p.slots = make(chan struct{}, parallel)
 	var wg sync.WaitGroup
-	for range workers {
+	for range min(parallel*perSlot, len(due)) {
 		wg.Go(func() { p.worker(ctx, l) })
 	}
 	wg.Wait()
