@@ -295,7 +295,7 @@ func (w *Delivery) commitDirs(sync func(madeName) error) error {
 	return nil
 }
 
-// finishFile makes the data durable, with its time, and closes the file.
+// finishFile makes the data as durable as any name that the file is given from now on, with its time, and closes it.
 func (w *Delivery) finishFile() error {
 	if w.err != nil || w.file == nil {
 		return w.err
@@ -305,7 +305,7 @@ func (w *Delivery) finishFile() error {
 			return vfs.Classify(err)
 		}
 	}
-	err := w.file.Sync()
+	err := w.file.Order()
 	if cerr := w.file.Close(); err == nil {
 		err = cerr
 	}

@@ -1,9 +1,9 @@
 // Package maildir reads and writes Maildirs (cr.yp.to/proto/maildir.html) and their Maildir++ folders, together with
 // any other program that does.
 //
-// A delivery is written in tmp/, synced, renamed or linked into new/ (or cur/), and the directory is synced; only then
-// Commit says that all is well. A message is in new/ or cur/ whole or not at all, whatever fails and whenever the power
-// goes, and no name is ever written over. Messages are stored in local form: lines end in LF.
+// A delivery is written in tmp/, put in order (see vfs.File) or synced, renamed or linked into new/ (or cur/), and the
+// directory is synced; only then Commit says that all is well. A message is in new/ or cur/ whole or not at all, whatever
+// fails and whenever the power goes, and no name is ever written over. Messages are stored in local form: lines end in LF.
 //
 // The unique part of a name is never changed, so it is what identifies a message for good; what follows ":2," are the
 // flags, and any program may change them, or move the message from new/ to cur/, at any time.

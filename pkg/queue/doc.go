@@ -20,7 +20,7 @@
 // instant from which it holds against a loss of power, and what a crash before that instant costs.
 //
 //	step                        commitment                               a crash before it
-//	Enqueue                     Commit: file synced, linked in new/,     nothing was promised; tmp/ is swept
+//	Enqueue                     Commit: file ordered, linked in new/,    nothing was promised; tmp/ is swept
 //	                            new/ synced
 //	all are ok, none is owed    entry removed, its directory synced      they get the message again (1)
 //	a notice

@@ -195,6 +195,7 @@ func TestFile(t *testing.T) {
 		must(t, f.Truncate(3))
 		must(t, f.Truncate(5))
 		must(t, f.Sync())
+		must(t, f.Order())
 		fi, err := f.Stat()
 		must(t, err)
 		if fi.Size() != 5 || fi.Name() != "f" || fi.Mode() != 0o600 || fi.IsDir() || Links(fi) != 1 {

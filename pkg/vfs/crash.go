@@ -13,7 +13,7 @@ import (
 var ErrCrashed = errors.New("the power is gone")
 
 // Call is one call in the log of Mem. Op is one of create, open, append, link, rename, move, remove, mkdir, readdir,
-// lstat, chtimes, syncdir, statfs, and read, write, stat, truncate, sync, lock, close of a file.
+// lstat, chtimes, syncdir, statfs, and read, write, stat, truncate, sync, order, lock, close of a file.
 type Call struct {
 	Op       string
 	Name, To string // To for link, rename and move
@@ -118,7 +118,7 @@ func (m *Mem) failing(c request, fault Fault, call func(part int) error) error {
 		return call(c.octets / 2)
 	case c.Op == "close":
 		return call(0)
-	case c.Op == "sync":
+	case c.Op == "sync", c.Op == "order":
 		// The data never gets to the disk, though it can be read until the power goes.
 		m.settle(func(p part) bool { return p.ofFile(c.file.n) }, false)
 	}
@@ -136,7 +136,7 @@ func canFail(op string, err error) bool {
 	var ops []string
 	switch {
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
-		ops = []string{"create", "append", "link", "mkdir", "rename", "move", "write", "sync", "syncdir"}
+		ops = []string{"create", "append", "link", "mkdir", "rename", "move", "write", "sync", "order", "syncdir"}
 	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
 		ops = []string{"create", "append", "open", "readdir", "syncdir"}
 	default:
@@ -230,7 +230,31 @@ func (c timeChange) same(part) bool                { return false }
 func (c timeChange) apply()                        { c.n.onDisk.mtime = c.mtime }
 func (c timeChange) moved(to map[*node]*node) part { return timeChange{to[c.n], c.mtime} }
 
+// orderedChange is a change of a file that goes with a name of it. It comes again, and alone it is one of the file's own.
+type orderedChange struct{ part }
+
+func (c orderedChange) ofFile(*node) bool             { return false }
+func (c orderedChange) moved(to map[*node]*node) part { return orderedChange{c.part.moved(to)} }
+func (c orderedChange) same(p part) bool {
+	switch own := c.part.(type) {
+	case dataChange:
+		p, ok := p.(dataChange)
+		return ok && p.n == own.n && p.off == own.off && len(p.data) == len(own.data)
+	case sizeChange:
+		return p == part(own)
+	case timeChange:
+		p, ok := p.(timeChange)
+		return ok && p.n == own.n
+	}
+	return false
+}
+
 func (m *Mem) push(what string, parts ...part) {
+	for _, p := range parts {
+		if e, ok := p.(entryChange); ok && e.to != nil {
+			parts = append(slices.Clone(e.to.ordered), parts...)
+		}
+	}
 	m.pending = append(m.pending, &effect{what, parts})
 }
 
@@ -396,6 +420,8 @@ func cloneNodes(p part, to map[*node]*node) {
 		p.n.clone(to)
 	case timeChange:
 		p.n.clone(to)
+	case orderedChange:
+		cloneNodes(p.part, to)
 	}
 }
 
@@ -408,7 +434,7 @@ func (n *node) clone(to map[*node]*node) *node {
 	}
 	c := *n
 	to[n] = &c
-	c.holder = nil
+	c.holder, c.ordered = nil, nil
 	c.data, c.onDisk.data = slices.Clone(n.data), slices.Clone(n.onDisk.data)
 	c.entries, c.onDisk.entries = cloneEntries(n.entries, to), cloneEntries(n.onDisk.entries, to)
 	return &c

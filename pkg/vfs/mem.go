@@ -19,7 +19,8 @@ import (
 // [Mem.After]). [Trials] drives all of it through one operation.
 //
 // What is durable: the data and the modification time of a file after its Sync, its name only after SyncDir of the
-// directory. A write that was not synced survives whole, in part, as zeros, or not at all. Data of a Sync that failed
+// directory. Data before an Order becomes durable with any name that the file is given later. A write that was neither
+// synced nor ordered survives whole, in part, as zeros, or not at all. Data of a Sync that failed
 // is never durable, not even after another Sync (that is how Linux does it). Link, Remove, Mkdir and a rename within
 // one directory are atomic; so is a rename from one directory to another, as journals make it, unless SplitRenames is
 // set. Unsynced changes survive in any combination.
@@ -52,6 +53,7 @@ type node struct {
 	data    []byte
 	entries map[string]*node // nil for a file
 	holder  *memFile         // of the lock
+	ordered []part           // data that goes to the disk with the next name
 	onDisk  disk
 }
 
@@ -615,6 +617,21 @@ func (f *memFile) Sync() error {
 	return f.do("sync", func() error {
 		f.m.settle(func(p part) bool { return p.ofFile(f.n) }, true)
 		f.n.onDisk.mtime = f.n.mtime
+		return nil
+	})
+}
+
+func (f *memFile) Order() error {
+	return f.do("order", func() error {
+		f.n.ordered = nil
+		for _, e := range f.m.pending {
+			for _, p := range e.parts {
+				if p.ofFile(f.n) {
+					f.n.ordered = append(f.n.ordered, orderedChange{p})
+				}
+			}
+		}
+		f.n.ordered = append(f.n.ordered, orderedChange{timeChange{f.n, f.n.mtime}})
 		return nil
 	})
 }

@@ -98,6 +98,46 @@ func TestPowerLoss(t *testing.T) {
 			put(t, m, "d/s/f", "data")
 			must(t, m.SyncDir("d/s"))
 		}, []string{"", "d/s/f=data"}},
+		{"ordered, no name after that", false, func(m *Mem) {
+			must(t, create(m, "d/f", "data").Order())
+			must(t, m.SyncDir("d"))
+		}, []string{"d/f=", "d/f=da", "d/f=\x00\x00\x00\x00", "d/f=data"}},
+		{"ordered, then moved", false, func(m *Mem) {
+			must(t, create(m, "d/f", "data").Order())
+			must(t, m.Move("d/f", "e/f"))
+		}, []string{"", "d/f=", "d/f=data", "e/f=data"}},
+		{"ordered, moved, new directory synced", false, func(m *Mem) {
+			must(t, create(m, "d/f", "data").Order())
+			must(t, m.Move("d/f", "e/f"))
+			must(t, m.SyncDir("e"))
+		}, []string{"e/f=data"}},
+		{"ordered, moved, old directory synced", false, func(m *Mem) {
+			must(t, create(m, "d/f", "data").Order())
+			must(t, m.Move("d/f", "e/f"))
+			must(t, m.SyncDir("d"))
+		}, []string{"e/f=data"}},
+		{"ordered, linked twice, one directory synced", false, func(m *Mem) {
+			must(t, create(m, "d/f", "data").Order())
+			must(t, m.Link("d/f", "e/f"))
+			must(t, m.Link("d/f", "e/g"))
+			must(t, m.SyncDir("e"))
+		}, []string{"d/f=data e/f=data e/g=data", "e/f=data e/g=data"}},
+		{"more written after it was ordered", false, func(m *Mem) {
+			f := create(m, "d/f", "data")
+			must(t, f.Order())
+			f.Write([]byte("more"))
+			must(t, m.Move("d/f", "e/f"))
+			must(t, m.SyncDir("e"))
+		}, []string{"e/f=data", "e/f=data\x00\x00\x00\x00", "e/f=datamo", "e/f=datamore"}},
+		{"order failed", false, func(m *Mem) {
+			f := create(m, "d/f", "data")
+			m.Fail(len(m.Calls())+1, Fault{Err: syscall.EIO})
+			if err := f.Order(); !errors.Is(err, syscall.EIO) {
+				t.Errorf("order: %v", err)
+			}
+			must(t, m.Move("d/f", "e/f"))
+			must(t, m.SyncDir("e"))
+		}, []string{"e/f="}},
 		{"sync failed, then worked", false, func(m *Mem) {
 			f := create(m, "d/f", "data")
 			m.Fail(len(m.Calls())+1, Fault{Err: syscall.EIO})

@@ -14,10 +14,11 @@ import (
 )
 
 // OS is the file system of the operating system (Linux), by direct system calls: no poller, no finalizers, nothing
-// kept between calls. Calls that a signal interrupts are made again. Modes are exact whatever the umask is.
-func OS() FS { return osFS{} }
+// kept between calls but which disks have a journal. Calls that a signal interrupts are made again. Modes are exact
+// whatever the umask is.
+func OS() FS { return osFS{&journals{}} }
 
-type osFS struct{}
+type osFS struct{ journals *journals }
 
 // again makes a system call until no signal interrupts it.
 func again(call func() error) error {
@@ -53,7 +54,7 @@ func openFD(name string, flags int) (fd int, err error) {
 
 // openRegular opens, and refuses what is not a regular file. A file that is new, or whose owner may not read and write
 // it because the umask was odd when it was made, becomes 0600.
-func openRegular(op, name string, flags int) (File, error) {
+func (o osFS) openRegular(op, name string, flags int) (File, error) {
 	fd, err := openFD(name, flags|unix.O_NOFOLLOW)
 	if err != nil {
 		return nil, pathError(op, name, err)
@@ -65,7 +66,7 @@ func openRegular(op, name string, flags int) (File, error) {
 		}
 		return nil, pathError(op, name, err)
 	}
-	return &osFile{fd: fd, name: name}, nil
+	return &osFile{fd: fd, name: name, journals: o.journals}, nil
 }
 
 func makeRegular(fd, flags int) error {
@@ -90,14 +91,14 @@ func makeRegular(fd, flags int) error {
 	return err
 }
 
-func (osFS) Create(name string) (File, error) {
-	return openRegular("create", name, unix.O_RDWR|unix.O_CREAT|unix.O_EXCL)
+func (o osFS) Create(name string) (File, error) {
+	return o.openRegular("create", name, unix.O_RDWR|unix.O_CREAT|unix.O_EXCL)
 }
 
-func (osFS) Open(name string) (File, error) { return openRegular("open", name, unix.O_RDONLY) }
+func (o osFS) Open(name string) (File, error) { return o.openRegular("open", name, unix.O_RDONLY) }
 
-func (osFS) OpenAppend(name string) (File, error) {
-	return openRegular("open", name, unix.O_RDWR|unix.O_CREAT|unix.O_APPEND)
+func (o osFS) OpenAppend(name string) (File, error) {
+	return o.openRegular("open", name, unix.O_RDWR|unix.O_CREAT|unix.O_APPEND)
 }
 
 func (osFS) Link(old, new string) error {
@@ -317,8 +318,9 @@ func fileMode(m uint32) fs.FileMode {
 
 // osFile is a plain descriptor. ReadAt may be called from several goroutines, the rest from one.
 type osFile struct {
-	fd   int
-	name string
+	fd       int
+	name     string
+	journals *journals
 }
 
 func (f *osFile) do(op string, call func() error) error {
@@ -385,6 +387,16 @@ func (f *osFile) Truncate(size int64) error {
 
 func (f *osFile) Sync() error {
 	return f.do("sync", func() error { return unix.Fsync(f.fd) })
+}
+
+// Order waits until the data and what says where it is are with the disk or in the journal. A name that comes after them
+// is in the same or in a later commit, and a commit has the disk empty its cache first.
+func (f *osFile) Order() error {
+	if f.fd < 0 || !f.journals.keepOrder(f.fd) {
+		return f.Sync()
+	}
+	const whole = unix.SYNC_FILE_RANGE_WAIT_BEFORE | unix.SYNC_FILE_RANGE_WRITE | unix.SYNC_FILE_RANGE_WAIT_AFTER
+	return f.do("order", func() error { return unix.SyncFileRange(f.fd, 0, 0, whole) })
 }
 
 func (f *osFile) Lock() error {

@@ -58,6 +58,11 @@ type File interface {
 	Truncate(size int64) error
 	// Sync makes the data durable. When it has failed, the data is lost for good: write a new file, never sync again.
 	Sync() error
+	// Order has the data on the disk no later than any name that the file is given afterwards: when SyncDir has made such a
+	// name durable, so is the data under it, and no name survives a loss of power without it. That is less than Sync
+	// promises, and takes no commit of the journal of its own. Where a file system does not warrant it, Order is Sync; an
+	// error is as final as one of Sync.
+	Order() error
 	// Lock takes the flock of the file without waiting; ErrLocked says that somebody else has it. Closing gives it back.
 	Lock() error
 }
