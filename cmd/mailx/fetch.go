@@ -35,6 +35,7 @@ func newFetch(e *env) *cli.Command {
 			&cli.StringFlag{Name: "max-age", Usage: "leave messages older than so many `DAYS` on the server"},
 			&cli.BoolFlag{Name: "flags", Usage: "keep the flags of an IMAP account, such as read"},
 			&cli.StringFlag{Name: "into", Usage: "store into the Maildir `DIR` instead of the account's place"},
+			&cli.StringFlag{Name: "deliver", Usage: "deliver to `USER` of this host, as mailx deliver does"},
 			&cli.StringFlag{Name: "exec", Usage: "give each message to `COMMAND` on its standard input"},
 			&cli.StringFlag{Name: "lmtp", Usage: "give the mail to the LMTP server at `SOCKET` or HOST:PORT"},
 			&cli.StringFlag{Name: "smtp", Usage: "give the mail to the SMTP server at `URL`"},
@@ -77,7 +78,8 @@ func (e *env) fetch(c *cli.Context) error {
 	defer f.close()
 	defer f.progress.start()()
 	f.printer = e.newPrinter([]column{{name: "account"}, {name: "listed", right: true}, {name: "fetched", right: true},
-		{name: "octets", right: true}, {name: "too_big", right: true}, {name: "deleted", right: true}}, c.Bool("json"))
+		{name: "octets", right: true}, {name: "too_big", right: true}, {name: "too_old", right: true},
+		{name: "failed", right: true}, {name: "deleted", right: true}}, c.Bool("json"))
 	err = f.all(ctx, jobs)
 	f.progress.clear()
 	return errors.Join(err, f.printer.flush())
@@ -142,7 +144,7 @@ func (f *fetching) print(name string, r fetch.Result) {
 	defer f.mu.Unlock()
 	if f.c.Bool("json") || f.e.stdoutIsTerminal() {
 		f.progress.clear()
-		f.printer.row(name, r.Listed, r.Fetched, r.Octets, r.TooBig, r.Deleted)
+		f.printer.row(name, r.Listed, r.Fetched, r.Octets, r.TooBig, r.TooOld, r.Failed, r.Deleted)
 	}
 }
 
@@ -253,9 +255,10 @@ func overrule(c *cli.Context, a *config.Account) (err error) {
 
 // overrulePlace: whatever the command line names takes the place of what the configuration does.
 func overrulePlace(c *cli.Context, a *config.Account) (err error) {
-	if c.IsSet("into") || c.IsSet("exec") || c.IsSet("lmtp") || c.IsSet("smtp") {
-		a.Into, a.Exec, a.LMTP, a.SMTP = c.String("into"), strings.Fields(c.String("exec")), c.String("lmtp"), config.Server{}
-		if c.IsSet("into") || c.IsSet("exec") {
+	if c.IsSet("into") || c.IsSet("deliver") || c.IsSet("exec") || c.IsSet("lmtp") || c.IsSet("smtp") {
+		a.Into, a.Deliver, a.Exec, a.LMTP = c.String("into"), c.String("deliver"), strings.Fields(c.String("exec")), c.String("lmtp")
+		a.SMTP = config.Server{}
+		if c.IsSet("into") || c.IsSet("deliver") || c.IsSet("exec") {
 			a.Recipients = c.StringSlice("recipient")
 		}
 		if text := c.String("smtp"); text != "" {

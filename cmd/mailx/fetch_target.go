@@ -4,9 +4,7 @@ import (
 	"bufio"
 	"context"
 	"errors"
-
 	"io"
-
 	"os"
 	"os/exec"
 	"strconv"
@@ -22,6 +20,8 @@ import (
 // target is where the mail of an account goes if not into a Maildir; nil for one that does.
 func (f *fetching) target(a *config.Account) (fetch.Target, error) {
 	switch {
+	case a.Deliver != "":
+		return f.deliverTarget(a.Deliver)
 	case len(a.Exec) > 0:
 		return &commandTarget{argv: a.Exec, stderr: f.e.stderr}, nil
 	case a.LMTP != "":

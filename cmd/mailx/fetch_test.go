@@ -126,6 +126,13 @@ func TestFetchTargets(t *testing.T) {
 	sink := mailtest.StartSink(t, mailtest.SinkOptions{})
 	w.write(w.near, "users", "bob:{PLAIN}x\n")
 	lmtp := w.serve(w.near, "serve-lmtp").Addr()
+	hooks := 0
+	hook := func(text string) []string {
+		hooks++
+		name := w.write(w.near, fmt.Sprintf("hook%d", hooks), text)
+		os.Chmod(name, 0o700)
+		return []string{"--set", "hooks.deliver=" + name}
+	}
 	tests := []struct {
 		name  string
 		args  []string
@@ -138,6 +145,14 @@ func TestFetchTargets(t *testing.T) {
 		{"cat", []string{"--exec", "tee " + filepath.Join(w.near, "taken")}, 0, true},
 		{"smtp", []string{"--smtp", "smtp://" + sink.Addr, "--recipient", "me@here.example"}, 0, true},
 		{"lmtp", []string{"--lmtp", lmtp, "--recipient", "bob@fetch.test"}, 0, true},
+		{"deliver", []string{"--deliver", "bob"}, 0, true},
+		{"deliver with a hook that wants it later", append(hook("#!/bin/sh\nexit 75\n"), "--deliver", "bob"), exTempFail, false},
+		{"deliver with a hook that never wants it", append(hook("#!/bin/sh\nexit 65\n"), "--deliver", "bob"), exTempFail, false},
+		{"deliver with a hook that tells", append(hook("#!/bin/sh\ncat >/dev/null\necho $MAILX_SENDER $MAILX_RECIPIENTS >\"$(dirname \"$0\")/told\"\n"),
+			"--deliver", "bob"), 0, true},
+		{"deliver to nobody", []string{"--deliver", "nobody-at-all"}, exNoUser, false},
+		{"deliver and a command", []string{"--deliver", "bob", "--exec", "cat"}, exUsage, false},
+		{"deliver and recipients", []string{"--deliver", "bob", "--recipient", "bob@fetch.test"}, exUsage, false},
 		{"nobody listens", []string{"--smtp", "smtp://127.0.0.1:1", "--recipient", "me@here.example"}, exTempFail, false},
 		{"no recipient", []string{"--lmtp", lmtp}, exUsage, false},
 		{"two places", []string{"--lmtp", lmtp, "--exec", "cat"}, exUsage, false},
@@ -160,8 +175,11 @@ func TestFetchTargets(t *testing.T) {
 		got[0].From != "alice@far.example" {
 		t.Errorf("smtp got %+v", got)
 	}
-	if n := count(t, filepath.Join(w.near, "spool/mail/bob")); n != 1 {
-		t.Errorf("lmtp got %d messages", n)
+	if n := count(t, filepath.Join(w.near, "spool/mail/bob")); n != 3 {
+		t.Errorf("lmtp and deliver got %d messages", n)
+	}
+	if b, _ := os.ReadFile(filepath.Join(w.near, "told")); string(b) != "alice@far.example bob\n" {
+		t.Errorf("the hook was told %q", b)
 	}
 }
 

@@ -157,10 +157,11 @@ type Account struct {
 	Poll        time.Duration // how often --idle looks where nobody tells it
 
 	// At most one of these says where mail goes.
-	Into string   // local user or Maildir path; "" for the user who runs fetch
-	Exec []string // argv of a command that takes each message on standard input
-	LMTP string   // path of a socket, or host:port
-	SMTP Server
+	Into    string   // local user or Maildir path; "" for the user who runs fetch
+	Deliver string   // local user, by the rules of mailx deliver
+	Exec    []string // argv of a command that takes each message on standard input
+	LMTP    string   // path of a socket, or host:port
+	SMTP    Server
 
 	Recipients []string // for LMTP and SMTP
 }
@@ -171,7 +172,7 @@ func NewAccount() *Account { return &Account{Poll: 5 * time.Minute} }
 // Problem says which of the values do not go together; "" for none.
 func (a *Account) Problem() string {
 	places := 0
-	for _, set := range []bool{a.Into != "", len(a.Exec) > 0, a.LMTP != "", !a.SMTP.IsZero()} {
+	for _, set := range []bool{a.Into != "", a.Deliver != "", len(a.Exec) > 0, a.LMTP != "", !a.SMTP.IsZero()} {
 		if set {
 			places++
 		}
@@ -185,7 +186,7 @@ func (a *Account) Problem() string {
 	case a.Rewrite && a.Address() == "":
 		return "rewrite_from needs an address in from that has no *"
 	case places > 1:
-		return "one of into, exec, lmtp and smtp is enough"
+		return "one of into, deliver, exec, lmtp and smtp is enough"
 	case wire && len(a.Recipients) == 0:
 		return "lmtp and smtp need recipients"
 	case !wire && len(a.Recipients) > 0:

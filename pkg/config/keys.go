@@ -212,6 +212,7 @@ func (a *Account) keys(prefix string) []Key {
 		newKey(prefix+"flags", "false", "keep the flags of an IMAP account, such as read").yesNo(&a.KeepFlags),
 		newKey(prefix+"poll", "5m", "how often --idle asks a server that can't tell").span(&a.Poll),
 		newKey(prefix+"into", "", "local user or Maildir that gets the mail").text(&a.Into, nil),
+		newKey(prefix+"deliver", "", "local user to whom the mail is delivered as by mailx deliver").text(&a.Deliver, nil),
 		newKey(prefix+"exec", "", "command that gets each message on its standard input").argv(&a.Exec),
 		newKey(prefix+"lmtp", "", "path of a socket, or host:port, of an LMTP server that gets the mail").text(&a.LMTP, nil),
 		newKey(prefix+"smtp", "", "URL of an SMTP server that gets the mail").server(&a.SMTP, smarthostSchemes),
