@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"mailx/pkg/config"
 	"mailx/pkg/imap"
 	"mailx/pkg/mailtest"
@@ -266,6 +268,35 @@ func TestFetchIdle(t *testing.T) {
 	}
 }
 
+// TestFetchIdleToken: tokens expire. After a break the command is asked for another one, and a token that is refused does not end it.
+func TestFetchIdleToken(t *testing.T) {
+	t.Parallel()
+	w := newFetchWorld(t)
+	w.put("", "first")
+	check := w.write(w.far, "check", "#!/bin/sh\ntest \"$(tr '\\0' '|' <&3 | sed 's/|[0-9]*|$//')\" = \"bob|$(cat \"${0%/*}\"/valid)\"\n")
+	os.Chmod(check, 0o700)
+	w.write(w.far, "valid", "token1")
+	// The second token has expired already.
+	command := w.write(w.near, "token", "#!/bin/sh\ncd \"${0%/*}\"\necho >>logins\necho token$(wc -l <logins)\n")
+	os.Chmod(command, 0o700)
+	server := w.serve(w.far, "serve-imap", "--auth-token-command", check)
+	c := w.command(w.near)
+	c.Args = []string{"fetch", "--url", "imap://bob@" + server.Addr(), "--token-command", command, "--idle", "--json", "--into", filepath.Join(w.near, "box")}
+	p := c.Start(t)
+	awaitText(t, `"listed":1`, p.Stdout)
+	w.write(w.far, "valid", "token3")
+	server.Kill()
+	again := w.command(w.far)
+	again.Args, again.Ready = []string{"serve-imap", "--listen", server.Addr(), "--auth-token-command", check, "--log-level", "info"}, "listening"
+	again.Start(t)
+	awaitText(t, "again in 2s", p.Stderr)
+	w.put("", "second")
+	awaitText(t, `"listed":2`, p.Stdout)
+	if code := p.Stop(); code != 0 || strings.Contains(p.Stderr(), "token1") {
+		t.Errorf("exit code %d, %s", code, p.Stderr())
+	}
+}
+
 // TestFetchToken: OAuth by POP3, with the token of a command.
 func TestFetchToken(t *testing.T) {
 	w := newFetchWorld(t)
@@ -319,6 +350,63 @@ func TestProgressLine(t *testing.T) {
 	}
 	if got := p.line(12); len([]rune(got)) > 12 {
 		t.Errorf("%q is too wide", got)
+	}
+}
+
+// openTerminal gives both ends of a pseudo-terminal.
+func openTerminal(t *testing.T) (ours, theirs *os.File) {
+	t.Helper()
+	ours, err := os.OpenFile("/dev/ptmx", os.O_RDWR|syscall.O_NOCTTY, 0)
+	if err != nil {
+		t.Skip(err)
+	}
+	t.Cleanup(func() { ours.Close() })
+	number, err := unix.IoctlGetInt(int(ours.Fd()), unix.TIOCGPTN)
+	if err == nil {
+		err = unix.IoctlSetPointerInt(int(ours.Fd()), unix.TIOCSPTLCK, 0)
+	}
+	if err == nil {
+		theirs, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", number), os.O_RDWR|syscall.O_NOCTTY, 0)
+	}
+	if err != nil {
+		t.Skip(err)
+	}
+	t.Cleanup(func() { theirs.Close() })
+	return ours, theirs
+}
+
+// TestProgressOnTerminal: where standard error is a terminal it shows a bar, and takes it away in the end. A dumb one can't.
+func TestProgressOnTerminal(t *testing.T) {
+	w := newFetchWorld(t)
+	for i := range 3 {
+		w.put("", fmt.Sprint(i))
+	}
+	pop := w.serve(w.far, "serve-pop3").Addr()
+	for term, isDrawn := range map[string]bool{"xterm": true, "dumb": false} {
+		ours, theirs := openTerminal(t)
+		cmd := exec.Command(w.bin, "fetch", "--url", "pop3://bob@"+pop, "--password-fd", "0", "--into", "./"+term, "--spool", filepath.Join(w.near, term+".spool"))
+		cmd.Env = mailtest.Env(w.near, append(w.command(w.near).Env, "TERM="+term)...)
+		cmd.Dir, cmd.Stdin, cmd.Stderr = w.near, strings.NewReader("x\n"), theirs
+		if err := cmd.Run(); err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprint(theirs, "END")
+		shown := ""
+		for block := make([]byte, 4096); !strings.HasSuffix(shown, "END"); {
+			n, err := ours.Read(block)
+			if err != nil {
+				t.Fatal(err)
+			}
+			shown += string(block[:n])
+		}
+		bar := fmt.Sprintf("\r\x1b[K[######              ] bob@%s 1/3", strings.Replace(pop, ":", "_", 1))
+		switch {
+		case isDrawn && (!strings.HasPrefix(shown, bar) || !strings.HasSuffix(shown, "\r\x1b[KEND")), !isDrawn && shown != "END":
+			t.Errorf("TERM=%s: %q", term, shown)
+		}
+		if n := count(t, filepath.Join(w.near, term)); n != 3 {
+			t.Errorf("TERM=%s: %d messages", term, n)
+		}
 	}
 }
 

@@ -292,6 +292,7 @@ func TestHostileIMAP(t *testing.T) {
 		"a greeting without end":       {mailtest.Endless("x")},
 		"greetings without end":        {mailtest.Endless("* OK\r\n")},
 		"no IMAP":                      {mailtest.Reply("220 smtp.example")},
+		"a listing without end":        after(opened, mailtest.Expect("m4"), mailtest.Endless("* 1 FETCH (UID 5 RFC822.SIZE 30)\r\n")),
 		"a line of a megabyte":         after(opened, mailtest.Expect("m4"), mailtest.Send("* 1 FETCH ("+long+long)),
 		"a line without end":           after(opened, mailtest.Expect("m4"), mailtest.Endless("x")),
 		"a literal of 2^63":            after(listed, mailtest.Reply("* 1 FETCH (UID 5 BODY[] {9223372036854775808}"), mailtest.Endless("x")),

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -202,6 +203,52 @@ func FuzzState(f *testing.F) {
 			t.Errorf("state %q: fetched again: %+v", file, r)
 		}
 	})
+}
+
+// TestHostilePOP3: whatever the server does, Run ends with an error, has taken little, and nothing is believed.
+func TestHostilePOP3(t *testing.T) {
+	ca := mailtest.NewCA(t)
+	loggedIn := []mailtest.Act{mailtest.Reply("+OK"), mailtest.Exchange("CAPA", "-ERR"), mailtest.Exchange("USER", "+OK"),
+		mailtest.Exchange("PASS", "+OK"), mailtest.Exchange("CAPA", "-ERR")}
+	listed := append(slices.Clone(loggedIn), mailtest.Exchange("UIDL", "+OK", "1 a", "."), mailtest.Exchange("LIST", "+OK", "1 36", "."),
+		mailtest.Expect("RETR 1"))
+	after := func(script []mailtest.Act, more ...mailtest.Act) []mailtest.Act {
+		return append(slices.Clone(script), more...)
+	}
+	tests := map[string][]mailtest.Act{
+		"a greeting without end":      {mailtest.Send("+OK "), mailtest.Endless("x")},
+		"no POP3":                     {mailtest.Reply("* OK IMAP4rev1")},
+		"capabilities without end":    {mailtest.Reply("+OK"), mailtest.Expect("CAPA"), mailtest.Reply("+OK"), mailtest.Endless("X\r\n")},
+		"UIDL without end":            after(loggedIn, mailtest.Expect("UIDL"), mailtest.Reply("+OK"), mailtest.Endless("1 a\r\n")),
+		"UIDL of a line without end":  after(loggedIn, mailtest.Expect("UIDL"), mailtest.Reply("+OK"), mailtest.Endless("x")),
+		"UIDL of message 2^63":        after(loggedIn, mailtest.Exchange("UIDL", "+OK", "9223372036854775808 a", ".")),
+		"LIST without end":            after(loggedIn, mailtest.Exchange("UIDL", "+OK", "1 a", "."), mailtest.Expect("LIST"), mailtest.Reply("+OK"), mailtest.Endless("1 1\r\n")),
+		"LIST of 2^63 octets":         after(loggedIn, mailtest.Exchange("UIDL", "+OK", "1 a", "."), mailtest.Exchange("LIST", "+OK", "1 9223372036854775808", ".")),
+		"a message without end":       after(listed, mailtest.Reply("+OK"), mailtest.Endless("x\r\n")),
+		"a message of one line":       after(listed, mailtest.Reply("+OK"), mailtest.Endless("x")),
+		"a message that breaks off":   after(listed, mailtest.Send("+OK\r\nSubject: x\r\n\r\nhalf of it"), mailtest.HangUp()),
+		"a message without a dot":     after(listed, mailtest.Send("+OK\r\nSubject: x\r\n\r\n"), mailtest.HangUp()),
+		"an answer that is none":      after(listed, mailtest.Reply("+MAYBE")),
+		"injected behind STLS":        {mailtest.Reply("+OK"), mailtest.InjectStartTLS("STLS", "+OK", "+OK\r\n.\r\n+OK\r\n+OK\r\n", ca.ServerConfig("127.0.0.1"))},
+		"STLS refused, then as usual": append([]mailtest.Act{mailtest.Reply("+OK"), mailtest.Exchange("STLS", "-ERR")}, listed...),
+	}
+	for name, script := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			m := newSpool(t)
+			p := &POP3{Server: Server{Address: mailtest.ScriptServer(t, append(script, mailtest.HangUp())...).Addr, Security: Clear,
+				User: "bench", Password: password, TLS: ca.ClientConfig("")}}
+			if strings.Contains(name, "STLS") {
+				p.Security = STLS
+			}
+			a := account(m, nil)
+			a.Open, a.Delete = p.Open, true
+			r, err := a.Run(t.Context())
+			if err == nil || r.Fetched != 0 || r.Deleted != 0 || len(fetched(t, m)) != 0 {
+				t.Errorf("%+v, %v, want an error and nothing fetched", r, err)
+			}
+		})
+	}
 }
 
 // TestPOP3Dies: a server that dies at each step, or says something wrong without end, is no more than an error; the next

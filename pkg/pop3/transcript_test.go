@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"mailx/pkg/auth"
+	"mailx/pkg/mail"
 	"mailx/pkg/mailtest"
 	"mailx/pkg/vfs"
 )
@@ -102,8 +103,23 @@ func serve(t testing.TB, get func() *Server) mailtest.Dialer {
 	return mailtest.DialTCP(l.Addr().String())
 }
 
+// withTokens knows a token of alice's, which is sunny; whether one is cloudy nobody can tell.
+type withTokens struct{ auth.Verifier }
+
+func (withTokens) Offers(string) bool { return true }
+
+func (withTokens) AuthenticateToken(_ context.Context, name, token string) (auth.User, error) {
+	switch {
+	case token == "cloudy":
+		return auth.User{}, mail.Temporaryf(7, 0, "Temporary authentication failure")
+	case name != "alice" || token != "sunny":
+		return auth.User{}, mail.Permanentf(7, 8, "Authentication credentials invalid")
+	}
+	return auth.User{Name: name}, nil
+}
+
 // TestTranscripts runs every dialog against a server with a fresh spool. Files named remote-... have a server that
-// takes nobody for local.
+// takes nobody for local, those named token-... one that knows tokens.
 func TestTranscripts(t *testing.T) {
 	ca := mailtest.NewCA(t)
 	cfg := ca.ServerConfig("pop.example")
@@ -123,6 +139,9 @@ func TestTranscripts(t *testing.T) {
 					fsys := testSpool(t)
 					plain, implicit = testServer(fsys), testServer(fsys)
 					plain.TLS, implicit.TLS, implicit.Implicit = cfg, cfg, true
+					if strings.HasPrefix(name, "token-") {
+						plain.Auth, implicit.Auth = withTokens{plain.Auth}, withTokens{plain.Auth}
+					}
 					if strings.HasPrefix(name, "remote-") {
 						plain.AllowInsecureAuth = func(net.Addr) bool { return false }
 					}
