@@ -188,14 +188,14 @@ func msmtprcFile(name string) ([]msmtpAccount, error) {
 	return accounts, nil
 }
 
-// through sends by an account of msmtp: now or not at all, because the queue goes by the configuration of mailx, and would
-// try another way.
+// through sends by an account of msmtp: now or not at all, because those who work the queue know only the accounts of
+// mailx.
 func (m *msmtpRun) through(a msmtpAccount) error {
 	cfg, err := m.e.config()
 	if err != nil {
 		return err
 	}
-	if err := a.apply(cfg); err != nil {
+	if m.opt.account, err = a.apply(cfg); err != nil {
 		return err
 	}
 	m.opt.now = true

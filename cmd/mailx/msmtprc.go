@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"os"
 	"path"
 	"path/filepath"
@@ -13,6 +14,7 @@ import (
 
 	"mailx/pkg/config"
 	"mailx/pkg/mail"
+	"mailx/pkg/smtp"
 )
 
 // msmtpAccount is an account of a msmtprc: its commands by name, as they are written there. An empty value is none.
@@ -208,58 +210,89 @@ func (a msmtpAccount) server() (config.Server, error) {
 	return parsed, err
 }
 
-// secret is the password, or the command that prints it.
-func (a msmtpAccount) secret() config.Secret {
-	switch {
-	case !a.is("auth", false):
-	case a.set["password"] != "":
-		return config.Secret{Text: a.set["password"]}
-	case a.set["passwordeval"] != "":
-		return config.Secret{Command: []string{"sh", "-c", a.set["passwordeval"]}}
+// login is how the account proves who it is: by a password, a command that prints it, or one that prints a token; by none of
+// them it is ~/.netrc. auth may name the mechanism.
+func (a msmtpAccount) login(to *config.Account) error {
+	if !a.is("auth", false) {
+		return nil
 	}
-	return config.Secret{}
+	if method := a.set["auth"]; method != "on" {
+		to.Mechanism = strings.ToUpper(method)
+	}
+	command := []string{"sh", "-c", a.set["passwordeval"]}
+	switch isToken := to.Mechanism == "OAUTHBEARER" || to.Mechanism == "XOAUTH2"; {
+	case isToken && a.set["passwordeval"] == "":
+		return fmt.Errorf("auth %s needs a passwordeval that prints the token", a.set["auth"])
+	case isToken:
+		to.TokenCommand = command
+	case a.set["password"] != "":
+		to.Password = config.Secret{Text: a.set["password"]}
+	case a.set["passwordeval"] != "":
+		to.Password = config.Secret{Command: command}
+	}
+	return nil
 }
 
 // unsupported names a command that can't be obeyed, and whose neglect would send mail by another way or with less care than
 // was asked for; "" if there is none.
 func (a msmtpAccount) unsupported() string {
-	for _, name := range []string{"proxy_host", "source_ip", "tls_fingerprint", "tls_cert_file", "tls_host_override"} {
+	for _, name := range []string{"proxy_host", "tls_cert_file", "tls_host_override"} {
 		if a.set[name] != "" {
 			return name
 		}
 	}
-	_, isClear := a.set["tls"]
-	switch {
+	switch isCareless := !a.is("tls_certcheck", true) || a.is("tls_nocertcheck", false); {
 	case a.is("undisclosed_recipients", false):
 		return "undisclosed_recipients"
 	case a.set["set_from_header"] == "on":
 		return "set_from_header on"
 	case a.set["socket"] != "" && a.set["protocol"] != "lmtp":
 		return "socket without protocol lmtp"
-	case isClear && !a.is("tls", false):
-	case !a.is("tls_certcheck", true), a.is("tls_nocertcheck", false):
-		return "tls_certcheck off"
+	case isCareless && a.is("tls", false) && a.set["tls_fingerprint"] == "":
+		return "tls_certcheck off without tls_fingerprint"
 	}
 	return ""
 }
 
-// apply makes the account the only way for mail to other hosts.
-func (a msmtpAccount) apply(cfg *config.Config) error {
+// apply makes the account one of mailx for this run, and gives its name there.
+func (a msmtpAccount) apply(cfg *config.Config) (name string, err error) {
 	server, err := a.server()
 	if err != nil {
-		return a.wrong(err)
+		return "", a.wrong(err)
 	}
-	if name := a.unsupported(); name != "" {
-		return a.wrong(fmt.Errorf("%s is not supported; a certificate that nobody vouches for is named by tls_trust_file", name))
+	if command := a.unsupported(); command != "" {
+		return "", a.wrong(fmt.Errorf("%s is not supported; a certificate that nobody vouches for is named by tls_fingerprint or tls_trust_file", command))
 	}
-	cfg.Smarthost, cfg.Password = []config.Server{server}, a.secret()
+	account := config.NewAccount()
+	account.Smarthost = []config.Server{server}
+	if err := a.login(account); err != nil {
+		return "", a.wrong(err)
+	}
+	if from := a.sender(); from != nil {
+		account.From = []string{strings.ToLower(from.String())}
+	}
+	if text := a.set["tls_fingerprint"]; text != "" && a.is("tls", false) {
+		if _, err := smtp.ParsePin(text); err != nil {
+			return "", a.wrong(fmt.Errorf("tls_fingerprint: %w", err))
+		}
+		account.Fingerprints = []string{text}
+	}
+	if text := a.set["source_ip"]; text != "" {
+		ip, err := netip.ParseAddr(text)
+		if err != nil {
+			return "", a.wrong(fmt.Errorf("source_ip: %q is no IP address", text))
+		}
+		cfg.Queue.Source = []netip.Addr{ip}
+	}
 	if trust := a.fileOf("tls_trust_file"); trust != "" && trust != "system" {
 		cfg.TLS.CA = trust
 	}
 	if aliases := a.fileOf("aliases"); aliases != "" {
 		cfg.Aliases = aliases
 	}
-	return nil
+	name = "msmtp " + a.name // no account of a configuration is called so
+	cfg.Accounts[name] = account
+	return name, nil
 }
 
 func (a msmtpAccount) wrong(err error) error {

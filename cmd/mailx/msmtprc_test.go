@@ -48,7 +48,9 @@ func TestMsmtprc(t *testing.T) {
 	var got []string
 	for _, a := range accounts {
 		server, err := a.server()
-		got = append(got, fmt.Sprint(a.name, " ", server, " ", a.secret(), " ", a.from(), " ", err))
+		account := &config.Account{}
+		a.login(account)
+		got = append(got, fmt.Sprint(a.name, " ", server, " ", account.Password, " ", a.from(), " ", err))
 	}
 	want := []string{
 		"work submission://ann%40work@mail.work.example:587 command sh ann@work.example <nil>",
@@ -113,9 +115,14 @@ func TestMsmtpAccountServer(t *testing.T) {
 		{"port 25", "the URL has no host"},
 		{"host h.example\nport x", "not a URL such as smtp://user@host:port"},
 		{"host h.example\nproxy_host 127.0.0.1", "proxy_host is not supported"},
-		{"host h.example\ntls on\ntls_certcheck off", "tls_certcheck off is not supported"},
+		{"host h.example\ntls on\ntls_certcheck off", "tls_certcheck off without tls_fingerprint is not supported"},
 		{"host h.example\ntls off\ntls_certcheck off", "smtp://h.example:25"},
-		{"host h.example\ntls_fingerprint 00:11", "tls_fingerprint is not supported"},
+		{"host h.example\ntls on\ntls_fingerprint 00:11", "tls_fingerprint: "},
+		{"host h.example\ntls on\ntls_certcheck off\ntls_fingerprint " + strings.Repeat("0a", 32), "submission://h.example:25 " + strings.Repeat("0a", 32)},
+		{"host h.example\nsource_ip 192.0.2.x", "source_ip: \"192.0.2.x\" is no IP address"},
+		{"host h.example\nauth scram-sha-256\nuser me", "smtp://me@h.example:25  SCRAM-SHA-256"},
+		{"host h.example\nauth oauthbearer\nuser me\npasswordeval token", "smtp://me@h.example:25  OAUTHBEARER [sh -c token]"},
+		{"host h.example\nauth xoauth2\nuser me\npassword x", "auth xoauth2 needs a passwordeval that prints the token"},
 		{"host h.example\nundisclosed_recipients on", "undisclosed_recipients is not supported"},
 		{"socket /run/x", "the URL has no host"},
 		{"host h.example\nsocket /run/x", "socket without protocol lmtp is not supported"},
@@ -124,11 +131,14 @@ func TestMsmtpAccountServer(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		cfg, got := &config.Config{}, ""
-		if err := accounts[0].apply(cfg); err != nil {
+		cfg := &config.Config{Accounts: map[string]*config.Account{}}
+		got, err := accounts[0].apply(cfg)
+		if err != nil {
 			got = err.Error()
 		} else {
-			got = cfg.Smarthost[0].String()
+			account := cfg.Accounts[got]
+			got = strings.TrimSpace(fmt.Sprintln(account.Smarthost[0], strings.Join(account.Fingerprints, ""), account.Mechanism, account.TokenCommand))
+			got = strings.TrimSpace(strings.TrimSuffix(got, "[]"))
 		}
 		if got != tt.want && !strings.HasPrefix(got, "account a: "+tt.want) {
 			t.Errorf("%q: got %q, want %q", tt.text, got, tt.want)
@@ -154,7 +164,7 @@ func FuzzMsmtprc(f *testing.F) {
 				t.Fatalf("%q: %q twice or empty", text, a.name)
 			}
 			names[a.name] = true
-			a.apply(&config.Config{})
+			a.apply(&config.Config{Accounts: map[string]*config.Account{}})
 			a.sender()
 		}
 		accountFrom(accounts, mail.Address{Local: "a+b", Domain: "x.example"})

@@ -146,6 +146,8 @@ func TestPosixServer(t *testing.T) {
 			"send|--server=submission://me%40x@h.example:587|--|to@x"},
 		{"-S|smtp=smtps://h.example|-S|smtp-use-starttls|-S|user=me|to@x", "send|--server=smtps://me@h.example:465|--|to@x"},
 		{"-S|smtp=h.example|-S|smtp-auth=none|-S|user=me|to@x", "send|--server=smtp://h.example:25|--|to@x"},
+		{"-S|ttycharset=iso-8859-1|-S|sendcharsets=utf-8|-S|mime-encoding=8b|to@x", "send|--charset=iso-8859-1|--encoding=8bit|--|to@x"},
+		{"-S|ttycharset=klingon|-S|encoding=base64|-S|encoding=x|to@x", "send|--encoding=base64|--|to@x"},
 		{"-S|mta=test://x|-S|smtp=|to@x", "send|--|to@x"},
 		{"-S|mta=smtp://a:b@h.example|to@x", "send|--server=smtp://a:b@h.example|--|to@x"},
 		{"-S|smtp-auth-password=x|to@x",

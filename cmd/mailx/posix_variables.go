@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"mailx/pkg/config"
+	"mailx/pkg/message"
 )
 
 // variable takes -S name=value. Those act that say something about a message or where it goes; all others are accepted.
@@ -17,10 +18,31 @@ func (l *posixLine) variable(assignment string) error {
 		}
 	case "smtp-auth-password", "password":
 		return usagef("-S %s: everybody on this host can read a command line; put the password into password_command or password_file", name)
+	case "ttycharset":
+		if message.KnownCharset(value) {
+			l.sending("-S ttycharset", "--charset="+value)
+		}
+	case "encoding", "mime-encoding":
+		if encoding := posixEncoding(value); encoding != "" {
+			l.sending("-S "+name, "--encoding="+encoding)
+		}
 	case "smtp", "mta", "smtp-use-starttls", "smtp-auth", "smtp-auth-user", "user":
 		l.variables[name] = value
 	}
 	return nil
+}
+
+// posixEncoding is an encoding of s-nail, old or new, as send calls it.
+func posixEncoding(value string) string {
+	switch strings.ToLower(value) {
+	case "8b", "8bit":
+		return "8bit"
+	case "qp", "quoted-printable":
+		return "quoted-printable"
+	case "b64", "base64":
+		return "base64"
+	}
+	return ""
 }
 
 // way is who sends, as options behind -- say it, and the smarthost that the variables name, in options of send.

@@ -3,6 +3,9 @@
 package interop
 
 import (
+	"crypto/sha256"
+	"encoding/pem"
+	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -16,9 +19,47 @@ func newMsmtp(t *testing.T) (w *world, msmtp string) {
 		"defaults", "host localhost", "tls on", "tls_trust_file " + w.caFile, "auth on", "user " + user, "passwordeval echo '" + secret + "'",
 		"account first", "port " + portOf(starttls), "from " + sender,
 		"account second", "port " + portOf(implicit), "tls_starttls off", "from *@example.com",
+		"account pinned : first", "from pinned@example.com", "tls_trust_file system", "tls_certcheck off", "tls_fingerprint " + fingerprint(t, w.certFile),
+		"account netrc : second", "from netrc@example.com", "passwordeval",
 		"account wrong : first", "from wrong@example.com", "passwordeval echo wrong",
 	}, "\n")+"\n")
+	writeFile(t, w.home, ".netrc", "machine localhost login "+user+" password \""+secret+"\"\n")
 	return w, w.linkAs("msmtp")
+}
+
+// fingerprint is that of the first certificate of a file, as openssl prints it.
+func fingerprint(t *testing.T, file string) string {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	block, _ := pem.Decode(text)
+	if block == nil {
+		t.Fatalf("no certificate in %s", file)
+	}
+	sum := sha256.Sum256(block.Bytes)
+	return strings.ToUpper(strings.ReplaceAll(strings.TrimSpace(fmt.Sprintf("% x", sum)), " ", ":"))
+}
+
+// TestMsmtpAccounts sends by each kind of account, by name and by sender.
+func TestMsmtpAccounts(t *testing.T) {
+	t.Parallel()
+	w, msmtp := newMsmtp(t)
+	for _, account := range []string{"first", "second", "pinned", "netrc"} {
+		for _, args := range [][]string{{"-a", account, "-f", sender}, {"--from", account + "@example.com", "-a", account}} {
+			job{args: append(append([]string{msmtp}, args...), "--", rcpt), stdin: "Subject: " + account + "\n\n" + callerText, env: w.msmtpEnv(), dir: w.home}.run(t).must(t, 0)
+			s := parseStored(t, takeOne(t, w.mailbox(user)))
+			checkESMTPSA(t, s.received)
+			if !strings.HasSuffix(s.rest, "\n\n"+callerText) {
+				t.Errorf("%q:\n%s", args, s.rest)
+			}
+		}
+	}
+	r := job{args: []string{msmtp, "-a", "wrong", rcpt}, stdin: callerMail, env: w.msmtpEnv(), dir: w.home}.run(t)
+	if r.code == 0 || strings.Contains(r.stderr, "wrong\n") || len(messages(t, w.mailbox(user))) != 0 {
+		t.Errorf("a wrong password: %v", r)
+	}
 }
 
 // msmtpEnv is the environment of a program that calls msmtp: of mailx it has a hostname and nothing else.
