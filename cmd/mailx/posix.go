@@ -65,8 +65,8 @@ func (l *posixLine) command() ([]string, error) {
 	return append(append(options, "--"), l.words...), nil
 }
 
-// rest reads what stands behind "--". Behind recipients bsd-mailx and s-nail hand it to sendmail: mail -s subject address
-// -- -f sender. Else, and whatever looks like an address, it is recipients.
+// rest reads what stands behind "--". Behind recipients s-nail, and once bsd-mailx, hand it to sendmail: mail -s subject
+// address -- -f sender. Else, and whatever looks like an address, it is recipients.
 func (l *posixLine) rest(args []string) error {
 	if len(l.words) == 0 {
 		l.words = args
@@ -111,7 +111,7 @@ func (l *posixLine) option(args []string) (used int, err error) {
 			return 1 + posixSwallow(args[1:]), nil
 		case l.plain(letter):
 			continue
-		case strings.IndexByte("scbraASu:", letter) < 0:
+		case strings.IndexByte("scbraASu:C", letter) < 0:
 			return 0, usagef("unknown option -%s", printable(letters[i:i+1]))
 		}
 		value, used, err := posixValue(letters[i+1:], args)
@@ -198,9 +198,9 @@ func (l *posixLine) long(name string, args []string) (used int, err error) {
 	return used, l.value(letter, value)
 }
 
-// value takes an option with its value. 'h' stands for --append, which is a header whatever it looks like.
+// value takes an option with its value. 'h' stands for --append, which is a header whatever it looks like, as -C of s-nail is.
 func (l *posixLine) value(letter byte, value string) error {
-	names := map[byte]string{'s': "subject", 'c': "cc", 'b': "bcc", 'r': "from", 'h': "header"}
+	names := map[byte]string{'s': "subject", 'c': "cc", 'b': "bcc", 'r': "from", 'h': "header", 'C': "header"}
 	switch letter {
 	case 'u':
 		if l.user = value; value == "" {

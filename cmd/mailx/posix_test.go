@@ -16,6 +16,7 @@ func TestPosixWords(t *testing.T) {
 		{"-r|root|-s|S|to", "send|--from=root|--subject=S|--|to"},
 		{"-c|a@x|-b|b@x|to", "send|--cc=a@x|--bcc=b@x|--|to"},
 		{"-a|From: M|-s|S|to", "send|--header=From: M|--subject=S|--|to"},
+		{"-C|X-Job: 7|--append|X-Run: 8|-a|X-Empty:|to", "send|--header=X-Job: 7|--header=X-Run: 8|--header=X-Empty:|--|to"},
 		{"-a|MIME-Version: 1.0|-a|X-Empty:|to", "send|--header=MIME-Version: 1.0|--header=X-Empty:|--|to"},
 		{"-s|S|-A|report.pdf|to", "send|--subject=S|--attach=report.pdf|--|to"},
 		{"-s|S|-a|report.pdf|to", "send|--subject=S|--attach=report.pdf|--|to"},

@@ -175,3 +175,10 @@ func TestLogwatch(t *testing.T) {
 	r.checkMail("logwatch --output mail --mailto root --service zz-sys --range today", "Return-Path: <root@"+host+">\n", "\nSubject: Logwatch for ",
 		"\nMIME-Version: 1.0\n", "\n ################### Logwatch ")
 }
+
+// TestBSDMailx is the mailx that Debian has by default. It hands its message to /usr/sbin/sendmail.
+func TestBSDMailx(t *testing.T) {
+	r := newRooted(t, "bsd-mailx")
+	r.checkMail(`printf 'hello\n.\nGr\303\274\303\237e\n' | bsd-mailx -s 'disk full' -a 'X-Job: 7' root`, "Return-Path: <root@"+host+">\n", "\nTo: root\n",
+		"\nSubject: disk full\n", "\nX-Job: 7\n", "\nDate: ", "\n\nhello\n.\nGrüße\n")
+}
