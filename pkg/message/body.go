@@ -154,6 +154,11 @@ func readSample(r io.Reader) (sample []byte, whole bool, err error) {
 	return sample, len(sample) <= textSample, err
 }
 
+// ToUTF8 gives a text in UTF-8 by the rules of Draft for a Charset and a Locale.
+func ToUTF8(r io.Reader, charset, locale string) (io.Reader, error) {
+	return textOptions{charset: charset, locale: locale}.toUTF8(r)
+}
+
 // toUTF8 gives the text in UTF-8, without a byte order mark. The charset is the one that was named, else that of the mark,
 // else UTF-8 if the text is that, else what the text says itself, else that of the locale. Where none of these is known
 // the octets stay as they are.

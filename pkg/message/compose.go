@@ -100,9 +100,9 @@ func (d *Draft) fields() ([]byte, error) {
 	if d.Subject != "" {
 		p.text("Subject", d.Subject)
 	}
-	p.ids("Message-ID", d.MessageID)
-	p.ids("In-Reply-To", d.InReplyTo)
-	p.ids("References", d.References)
+	p.ids("Message-ID", d.MessageID, validMsgID)
+	p.ids("In-Reply-To", d.InReplyTo, isMsgID)
+	p.ids("References", d.References, isMsgID)
 	if d.AutoSubmitted != "" {
 		p.text("Auto-Submitted", d.AutoSubmitted)
 	}
@@ -168,19 +168,24 @@ func (p *fieldPrinter) text(name, value string) {
 // check refuses mailboxes that can't be written.
 func (p *fieldPrinter) check(name string, list []Mailbox) {
 	for _, m := range list {
-		reason := badControl(m.Name, false)
-		if reason == "" {
-			reason = badControl(m.Address.Local+m.Address.Domain, false)
-		}
-		if reason == "" {
-			if back, err := mail.ParseAddress(m.Address.String()); err != nil || back != m.Address {
-				reason = "bad address"
-			}
-		}
-		if reason != "" && p.err == nil {
+		if reason := checkMailbox(m); reason != "" && p.err == nil {
 			p.err = &FieldError{Field: name, Reason: reason}
 		}
 	}
+}
+
+// checkMailbox gives the reason why a mailbox can't be written, "" if it can.
+func checkMailbox(m Mailbox) string {
+	reason := badControl(m.Name, false)
+	if reason == "" {
+		reason = badControl(m.Address.Local+m.Address.Domain, false)
+	}
+	if reason == "" {
+		if back, err := mail.ParseAddress(m.Address.String()); err != nil || back != m.Address {
+			reason = "bad address"
+		}
+	}
+	return reason
 }
 
 func (p *fieldPrinter) mailboxes(name string, list []Mailbox) {
@@ -189,7 +194,8 @@ func (p *fieldPrinter) mailboxes(name string, list []Mailbox) {
 	}
 }
 
-func (p *fieldPrinter) ids(name, value string) {
+// ids prints message ids. Those of others are taken as they are, if they are in one piece.
+func (p *fieldPrinter) ids(name, value string, valid func(string) bool) {
 	if p.err != nil || value == "" {
 		return
 	}
@@ -199,7 +205,7 @@ func (p *fieldPrinter) ids(name, value string) {
 	}
 	var tokens []string
 	for id := range strings.FieldsSeq(value) {
-		if !validMsgID(id) {
+		if !valid(id) {
 			p.err = &FieldError{Field: name, Reason: "bad message id"}
 			return
 		}
@@ -224,8 +230,10 @@ func (p *fieldPrinter) extra(h HeaderField) {
 		}
 	case "from", "sender", "reply-to", "to", "cc":
 		p.extraMailboxes(h)
-	case "message-id", "in-reply-to", "references":
-		p.ids(h.Name, h.Value)
+	case "message-id":
+		p.ids(h.Name, h.Value, validMsgID)
+	case "in-reply-to", "references":
+		p.ids(h.Name, h.Value, isMsgID)
 	case "list-unsubscribe", "list-subscribe", "list-post", "list-help", "list-owner", "list-archive":
 		p.urls(h)
 	default:

@@ -41,9 +41,6 @@ func newBoundary(random io.Reader) (string, error) {
 	return "=_" + token, err
 }
 
-// ourDelim is how the delimiter lines of our multiparts start.
-const ourDelim = "--=_"
-
 // randomToken is 80 random bits in hexadecimal.
 func randomToken(random io.Reader) (string, error) {
 	var b [10]byte
@@ -53,16 +50,21 @@ func randomToken(random io.Reader) (string, error) {
 	return hex.EncodeToString(b[:]), nil
 }
 
-// validMsgID reports whether s is `<left@right>` in one piece, without white space.
-func validMsgID(s string) bool {
+// isMsgID reports what other programs may have made as a message id, with angle brackets: `<anything in one piece>`.
+func isMsgID(s string) bool {
 	inner, ok := strings.CutPrefix(s, "<")
-	if !ok || !strings.HasSuffix(inner, ">") || len(s) > 900 {
+	if !ok || len(s) < 3 || len(s) > 900 || !strings.HasSuffix(inner, ">") {
 		return false
 	}
 	inner = inner[:len(inner)-1]
-	at := strings.IndexByte(inner, '@')
-	if at <= 0 || at == len(inner)-1 || badControl(inner, false) != "" {
-		return false
-	}
-	return !strings.ContainsAny(inner, " <>") && isASCII(inner)
+	return isASCII(inner) && badControl(inner, false) == "" && !strings.ContainsAny(inner, " <>")
 }
+
+// validMsgID reports whether s is `<left@right>` in one piece, without white space.
+func validMsgID(s string) bool {
+	at := strings.IndexByte(s, '@')
+	return isMsgID(s) && at > 1 && at < len(s)-2
+}
+
+// ourDelim is how the delimiter lines of our multiparts start.
+const ourDelim = "--=_"
