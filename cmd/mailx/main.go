@@ -30,6 +30,8 @@ func verbs() []verb {
 	return []verb{
 		{"send", "compose a message and send it, or queue it", newSend},
 		{"compose", "compose a message and print it", newCompose},
+		{"reply", "compose an answer to a message and print it", newReply},
+		{"forward", "compose a message that sends another one on, and print it", newForward},
 		{"sendmail", "take a message as sendmail(8) does", newSendmail},
 		{"msmtp", "take a message as msmtp(1) does", newMsmtp},
 		{"mutt-compat", "send a text as mutt(1) does in a pipe", newMutt},

@@ -131,7 +131,7 @@ func (d *drafting) draft() (*message.Draft, error) {
 	draft := &message.Draft{
 		From: []message.Mailbox{from}, ReplyTo: d.qualified(o.replyTo), To: d.qualified(o.to), Cc: d.qualified(o.cc),
 		Subject: o.subject, Date: d.now, Headers: o.headers, HTML: o.html, Attachments: o.attachments,
-		Charset: o.charset, Locale: o.locale, Encoding: o.encoding,
+		Charset: o.charset, Locale: o.locale, Encoding: o.encoding, InReplyTo: o.inReplyTo, References: o.references,
 	}
 	if o.isAlert {
 		draft.AutoSubmitted = "auto-generated" // RFC 3834 §5.1

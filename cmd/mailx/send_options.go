@@ -25,6 +25,8 @@ type sendOptions struct {
 	replyTo     []message.Mailbox
 	subject     string
 	headers     []message.HeaderField
+	inReplyTo   string // message ids
+	references  string
 	attachments []message.Attachment
 	html, body  io.Reader // nil: none; standard input
 	charset     string    // of both; empty: found out

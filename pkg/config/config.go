@@ -26,6 +26,7 @@ type Config struct {
 	QueueDir  string   // the outgoing queue, a Maildir
 	Smarthost []Server // tried in order; empty: deliver to the MX
 	From      string   // default sender address; "" for login name at Hostname
+	Addresses []string // further addresses of the user, which replies leave out
 	Password  Secret   // for Smarthost
 
 	TokenCommand []string // argv; the first line that it prints is an OAuth token for Smarthost, in the place of a password
