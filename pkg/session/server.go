@@ -1,6 +1,7 @@
 package session
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,7 +24,7 @@ type Server struct {
 	Report        func(err error)
 	MaxConns      int
 	MaxPerAddress int           // of one IPv4 address or one IPv6 /64
-	Grace         time.Duration // for commands under way at shutdown; 0 is 30 s
+	Grace         time.Duration // for commands under way at shutdown; 0 is 30 s. Then their connections are cut
 	// Among is another server whose limits hold for the connections of both together; nil: this one has its own.
 	Among *Server
 
@@ -38,6 +39,7 @@ type Server struct {
 	mu      sync.Mutex
 	total   int
 	byAddr  map[netip.Prefix]int
+	open    map[net.Conn]bool // those of this server
 	refused refusals
 }
 
@@ -66,17 +68,53 @@ func (s *Server) Serve(ctx context.Context, listeners ...net.Listener) error {
 	return nil
 }
 
-// finish waits for the sessions, for the grace period at most.
+// cutTime is what sessions have to clean up after their connections were cut.
+const cutTime = time.Second
+
+// finish waits for the sessions, for the grace period at most. Those that are still in the midst of something then are waiting for
+// their peers: their reads end, so that they say good-bye and leave nothing behind, and if that does not help, so do their
+// connections.
 func (s *Server) finish(serving *sync.WaitGroup) {
-	grace := s.Grace
-	if grace == 0 {
-		grace = 30 * time.Second
-	}
 	done := make(chan struct{})
 	go func() { serving.Wait(); close(done) }()
-	select {
-	case <-done:
-	case <-time.After(grace):
+	for _, step := range []struct {
+		before func()
+		wait   time.Duration
+	}{
+		{func() {}, cmp.Or(s.Grace, 30*time.Second)},
+		{func() { s.each(func(nc net.Conn) { nc.SetReadDeadline(time.Unix(1, 0)) }) }, cutTime},
+		{func() { s.each(func(nc net.Conn) { nc.Close() }) }, cutTime},
+	} {
+		step.before()
+		select {
+		case <-done:
+			return
+		case <-time.After(step.wait):
+		}
+	}
+}
+
+// each does something to all connections that are open.
+func (s *Server) each(do func(net.Conn)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for nc := range s.open {
+		do(nc)
+	}
+}
+
+// follow knows of a connection until the result is called.
+func (s *Server) follow(nc net.Conn) (forget func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.open == nil {
+		s.open = make(map[net.Conn]bool)
+	}
+	s.open[nc] = true
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.open, nc)
 	}
 }
 
@@ -123,6 +161,7 @@ func (s *Server) admit(ctx context.Context, nc net.Conn, serving *sync.WaitGroup
 	if s.isProxy(nc.RemoteAddr()) {
 		serving.Go(func() {
 			defer s.leave()
+			defer s.follow(nc)()
 			s.protect(nc, func() { s.serveProxied(ctx, nc) })
 		})
 		return
@@ -136,6 +175,7 @@ func (s *Server) admit(ctx context.Context, nc net.Conn, serving *sync.WaitGroup
 	serving.Go(func() {
 		defer s.leave()
 		defer s.leaveFrom(key)
+		defer s.follow(nc)()
 		s.Protect(ctx, nc)
 	})
 }

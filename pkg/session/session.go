@@ -223,7 +223,7 @@ func (r *run[S]) serve(ctx context.Context, line string) error {
 	if err != nil {
 		r.c.Trace(false, line)
 		if r.c.Err() != nil {
-			return r.lost()
+			return r.lost(ctx)
 		}
 		return r.reply(tag, verb, err)
 	}
@@ -233,7 +233,7 @@ func (r *run[S]) serve(ctx context.Context, line string) error {
 		err = cmd.Do(r.s, ctx, wire.NewArgs(r.c, rest))
 	}
 	if r.c.Err() != nil {
-		return r.lost()
+		return r.lost(ctx)
 	}
 	var after *then
 	if !errors.As(err, &after) {
@@ -249,9 +249,12 @@ func (r *run[S]) serve(ctx context.Context, line string) error {
 }
 
 // lost ends the session after a command in whose midst the input has ended: who was too slow may still read, and nobody else.
-func (r *run[S]) lost() error {
-	if err := r.c.Err(); !errors.Is(err, os.ErrDeadlineExceeded) {
+func (r *run[S]) lost(ctx context.Context) error {
+	switch err := r.c.Err(); {
+	case !errors.Is(err, os.ErrDeadlineExceeded):
 		return err
+	case ctx.Err() != nil:
+		return r.bye(ErrShutdown)
 	}
 	return r.bye(ErrTimeout)
 }

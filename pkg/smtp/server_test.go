@@ -8,6 +8,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -201,5 +202,65 @@ func TestShutdownEndsIdleSessions(t *testing.T) {
 	}
 	if err := <-done; err != nil {
 		t.Error(err)
+	}
+}
+
+// left counts messages that were neither kept nor dropped.
+type left struct {
+	memory
+	open atomic.Int32
+}
+
+type leftTx struct {
+	Tx
+	l    *left
+	once sync.Once
+}
+
+func (l *left) Mail(ctx context.Context, p *Peer, env *mail.Envelope) (Tx, error) {
+	tx, err := l.memory.Mail(ctx, p, env)
+	l.open.Add(1)
+	return &leftTx{Tx: tx, l: l}, err
+}
+
+func (tx *leftTx) Commit() error { tx.Abort(); return tx.Tx.Commit() }
+func (tx *leftTx) Abort() error {
+	tx.once.Do(func() { tx.l.open.Add(-1) })
+	return nil
+}
+
+// A server that has waited long enough for a message at its end drops it, so that nothing is left in a store, and says why,
+// whether the peer is silent or goes on and on.
+func TestShutdownWithinMessage(t *testing.T) {
+	for _, drips := range []bool{false, true} {
+		store := &left{}
+		srv := &Server{Hostname: "h.example", Backend: store}
+		house := &session.Server{Grace: 20 * time.Millisecond, Handle: func(ctx context.Context, nc net.Conn) { srv.ServeConn(ctx, nc) }}
+		l := mailtest.Listen(t)
+		ctx, stop := context.WithCancel(t.Context())
+		var all sync.WaitGroup
+		all.Go(func() { house.Serve(ctx, l) })
+		nc := mailtest.DialTCP(l.Addr().String())(t)
+		nc.SetDeadline(time.Now().Add(10 * time.Second))
+		io.WriteString(nc, beginBob+"DATA\r\n")
+		readUntil(t, nc, "\r\n354 End data with <CRLF>.<CRLF>\r\n")
+		io.WriteString(nc, "Subject: half")
+		stop()
+		all.Go(func() {
+			for drips {
+				if _, err := nc.Write([]byte("x")); err != nil {
+					return
+				}
+			}
+		})
+		heard, _ := io.ReadAll(nc)
+		nc.Close()
+		all.Wait()
+		if got := string(heard); !drips && got != "421 4.3.2 Server is shutting down, closing connection\r\n" {
+			t.Errorf("heard %q", got)
+		}
+		if n := store.open.Load(); n != 0 || len(store.kept) != 0 {
+			t.Errorf("drips %v: %d transactions are open, %d messages were taken", drips, n, len(store.kept))
+		}
 	}
 }
