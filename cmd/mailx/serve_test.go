@@ -475,3 +475,57 @@ func TestKilledRunner(t *testing.T) {
 	}
 	checkFlushed(t, sink, runnerMessages, runnerKills)
 }
+
+// Where descriptors are few, those who connect first can go on working, and the others hear that there is no place for them.
+func TestFewDescriptors(t *testing.T) {
+	home := t.TempDir()
+	users := filepath.Join(home, "users")
+	if err := os.WriteFile(users, []byte("bob:\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p := mailtest.Command{Bin: "/bin/sh", Home: home, Ready: "listening", Args: []string{"-c", `ulimit -n 32; exec "$0" "$@"`, mailtest.Binary(t),
+		"serve-smtp", "--listen", "127.0.0.1:0", "--hostname", "here.example", "--domain", "here.example", "--set", "users=" + users, "--set", "aliases="}}.Start(t)
+	said := map[string]int{}
+	var places []net.Conn
+	for range 40 {
+		nc, err := net.Dial("tcp", p.Addr())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer nc.Close()
+		nc.SetDeadline(time.Now().Add(10 * time.Second))
+		line, err := wire.NewConn(nc).ReadLine()
+		if err != nil {
+			t.Fatalf("no greeting: %v", err)
+		}
+		if said[line[:4]]++; line[:4] == "220 " {
+			places = append(places, nc)
+		}
+	}
+	if said["220 "] < 8 || said["421 "] < 8 || len(said) != 2 {
+		t.Errorf("greetings: %v", said)
+	}
+	for _, nc := range places {
+		c, err := smtp.NewClient(&greeted{Conn: nc}, "here.example")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := sendOver(c, "a@x.example", "bob@here.example"); err != nil {
+			t.Errorf("with all places taken: %v", err)
+		}
+	}
+}
+
+// greeted gives a client the greeting that has been read already.
+type greeted struct {
+	net.Conn
+	said bool
+}
+
+func (g *greeted) Read(p []byte) (int, error) {
+	if g.said {
+		return g.Conn.Read(p)
+	}
+	g.said = true
+	return copy(p, "220 here.example\r\n"), nil
+}

@@ -452,3 +452,18 @@ func TestClientHelloInClearIsAnsweredAtOnce(t *testing.T) {
 		}
 	})
 }
+
+// Connections never take the descriptors that files need.
+func TestMaxDescriptor(t *testing.T) {
+	for limit, want := range map[uint64]int{24: 18, 64: 48, 1023: 768, 1024: 768, 1025: 769, 1 << 20: 1<<20 - 256, 1 << 30: 1<<30 - 256, 1<<30 + 1: 0, 1<<64 - 1: 0} {
+		if got := maxDescriptor(limit); got != want {
+			t.Errorf("of %d: %d, want %d", limit, got, want)
+		}
+	}
+	a, b := net.Pipe()
+	defer a.Close()
+	defer b.Close()
+	if fd := descriptorOf(a); fd != -1 {
+		t.Errorf("a pipe has descriptor %d", fd)
+	}
+}

@@ -14,6 +14,8 @@ import (
 var (
 	errTotal      = errors.New("too many connections")
 	errPerAddress = errors.New("too many connections from this address")
+	// errDescriptors is about the limit of descriptors of this process: raise it (ulimit -n, LimitNOFILE=).
+	errDescriptors = errors.New("too few descriptors are left for files; the limit of open files is low")
 )
 
 // The log of refused connections is kept short, lest a flood fills the disk: of one address a line a minute, or where each

@@ -40,6 +40,7 @@ type Server struct {
 	total   int
 	byAddr  map[netip.Prefix]int
 	open    map[net.Conn]bool // those of this server
+	maxFD   int               // descriptors from here on are for files; 0: not known
 	refused refusals
 }
 
@@ -48,6 +49,7 @@ type Server struct {
 func (s *Server) Serve(ctx context.Context, listeners ...net.Listener) error {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
+	s.maxFD = maxDescriptor(descriptorLimit())
 	var accepting, serving sync.WaitGroup
 	for _, l := range listeners {
 		accepting.Go(func() {
@@ -154,6 +156,10 @@ func sleep(ctx context.Context, d time.Duration) bool {
 // admit starts a session if there is a place for the peer. One that comes through a proxy has an address only when the
 // header is there; until then it counts in the total.
 func (s *Server) admit(ctx context.Context, nc net.Conn, serving *sync.WaitGroup) {
+	if s.maxFD > 0 && descriptorOf(nc) >= s.maxFD {
+		s.turnAway(nc, errDescriptors)
+		return
+	}
 	if !s.enter() {
 		s.turnAway(nc, errTotal)
 		return
