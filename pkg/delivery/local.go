@@ -271,6 +271,7 @@ func (s *storing) write(ctx context.Context, paths []string) error {
 func fill(ctx context.Context, d *maildir.Delivery, sender mail.Address, msg io.Reader) error {
 	var in message.Intake
 	in.Reset(d, message.AppendReturnPath(nil, sender))
+	in.DropReturnPath = true
 	if _, err := io.Copy(&in, msg); err != nil {
 		return err
 	}

@@ -217,3 +217,16 @@ func TestTransportResult(t *testing.T) {
 		t.Errorf("local: %+v", r)
 	}
 }
+
+// The Return-Path is the sender's, whatever the message says (RFC 5321 §4.4).
+func TestLocalReturnPath(t *testing.T) {
+	l, mem := testLocal(t, testRouter(t))
+	const forged = "Return-Path: <evil@x.example>\nSubject: x\n\nReturn-Path: <body>\n"
+	results := l.Deliver(t.Context(), envelope(t, "me@x.example", "alice"), strings.NewReader(forged), int64(len(forged)))
+	if results[0].Err != nil {
+		t.Fatal(results[0].Err)
+	}
+	if got, want := messages(t, mem, "alice"), []string{"Return-Path: <me@x.example>\nSubject: x\n\nReturn-Path: <body>\n"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}

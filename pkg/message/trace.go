@@ -148,8 +148,9 @@ type Intake struct {
 	// Missing, if set, is called once, when the header ends; the fields that it returns (printed, each ending in LF) are
 	// put at the header's end.
 	Missing func(*Intake) []byte
-	// DropBcc leaves out Bcc and Resent-Bcc fields.
-	DropBcc bool
+	// DropBcc leaves out Bcc and Resent-Bcc fields, DropReturnPath those of which there is one only, written at final delivery
+	// (RFC 5321 §4.4).
+	DropBcc, DropReturnPath bool
 
 	dst     io.Writer
 	out     []byte // header octets that wait for the end of the chunk
@@ -276,6 +277,8 @@ func (in *Intake) note(f Field) {
 		in.HasFrom = true
 	case equalFold(name, "MIME-Version"):
 		in.HasMIME = true
+	case equalFold(name, "Return-Path"):
+		in.dropped = in.DropReturnPath
 	case equalFold(name, "Bcc"):
 		in.dropped = in.DropBcc
 	case len(name) > 7 && equalFold(name[:7], "Resent-"):

@@ -52,9 +52,9 @@ func TestReceived(t *testing.T) {
 
 func intake(in *Intake, chunk int, trace, msg string) (string, error) {
 	var out bytes.Buffer
-	drop, missing := in.DropBcc, in.Missing
+	drop, dropPath, missing := in.DropBcc, in.DropReturnPath, in.Missing
 	in.Reset(&out, []byte(trace))
-	in.DropBcc, in.Missing = drop, missing
+	in.DropBcc, in.DropReturnPath, in.Missing = drop, dropPath, missing
 	for msg != "" {
 		n := min(chunk, len(msg))
 		if _, err := in.Write([]byte(msg[:n])); err != nil {
@@ -102,6 +102,18 @@ func TestIntakeNotes(t *testing.T) {
 		intake(&in, chunk, "", msg)
 		if in.Received != 2 || !in.HasDate || !in.HasMessageID || in.HasFrom || !in.HasResent || in.HasMIME || !in.HasField {
 			t.Errorf("cut at %d: got %+v", chunk, in)
+		}
+	}
+}
+
+func TestIntakeDropsReturnPath(t *testing.T) {
+	const in = "Return-Path: <evil@x.example>\nA: b\nreturn-path:\n <evil@x.example>\nReturn-Path-X: c\n\nReturn-Path: d\n"
+	for drops, want := range map[bool]string{true: "T: 1\nA: b\nReturn-Path-X: c\n\nReturn-Path: d\n", false: "T: 1\n" + in} {
+		for _, chunk := range []int{1, 3, 1000} {
+			got, err := intake(&Intake{DropReturnPath: drops}, chunk, "T: 1\n", in)
+			if err != nil || got != want {
+				t.Errorf("dropping %v, cut at %d: got %q, %v; want %q", drops, chunk, got, err, want)
+			}
 		}
 	}
 }

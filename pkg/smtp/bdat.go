@@ -90,6 +90,7 @@ func (s *conversation) startChunks() {
 	if s.state == stateRcpt && s.tx != nil {
 		s.messages++
 		s.chunks.in.Reset(s.tx, s.received().Append(nil))
+		s.chunks.in.DropReturnPath = true
 	}
 }
 

@@ -151,3 +151,17 @@ func TestLimitsAreHonest(t *testing.T) {
 		}
 	}
 }
+
+// A message that comes with a Return-Path loses it: the one that final delivery writes is the only one (RFC 5321 §4.4), and says
+// who has sent the message here.
+func TestReturnPathOfOthers(t *testing.T) {
+	const text = "Return-Path: <evil@x.example>\r\nSubject: x\r\nRETURN-PATH: <evil@x.example>\r\n\r\nReturn-Path: <body>\r\n"
+	for _, said := range []string{beginBob + "DATA\r\n" + text + ".\r\n", beginBob + bdat(text[:20], "") + bdat(text[20:], " LAST"),
+		beginBinary + bdat(text, " LAST")} {
+		store := &memory{}
+		converse(frozen(store), said, 7)
+		if got := stored(store); !strings.HasSuffix(got, "\nSubject: x\n\nReturn-Path: <body>\n") || strings.Contains(got, "evil") {
+			t.Errorf("%q: stored\n%s", said, got)
+		}
+	}
+}

@@ -28,6 +28,7 @@ func (s *conversation) data(context.Context, *wire.Args) error {
 	s.c.Pace(s.srv.pace())
 	var in message.Intake
 	in.Reset(s.tx, s.received().Append(nil))
+	in.DropReturnPath = true
 	err := pour(&in, &in, s.c.DotReader(wire.DotOptions{MaxSize: s.maxSize(), Bare: s.srv.Bare}))
 	if err == nil {
 		err = in.Close()
