@@ -261,7 +261,7 @@ func (tx *intakeTx) Commit() error {
 		return err
 	}
 	tx.commitNotice()
-	tx.log(&maillog.Event{Kind: maillog.Accepted, Size: tx.size})
+	tx.logTaken(make([]error, len(tx.takers)))
 	return nil
 }
 
@@ -291,19 +291,14 @@ func (tx *intakeTx) CommitEach() []error {
 			tx.commitNoticeOf(func(t *taker) bool { return tx.fate(t, local, away) == nil })
 		}
 	}
-	taken := false
 	for i := range tx.takers {
 		t := &tx.takers[i]
-		if errs[i] = tx.fate(t, local, away); errs[i] == nil {
-			taken = true
-			continue
+		if errs[i] = tx.fate(t, local, away); errs[i] != nil {
+			tx.log(&maillog.Event{Kind: maillog.Rejected, To: t.rcpt.Path(), Status: mail.StatusOf(errs[i]).String(), Err: errs[i]})
 		}
-		tx.log(&maillog.Event{Kind: maillog.Rejected, To: t.rcpt.Path(), Status: mail.StatusOf(errs[i]).String(), Err: errs[i]})
 	}
 	tx.Abort() // what was committed stays
-	if taken {
-		tx.log(&maillog.Event{Kind: maillog.Accepted, Size: tx.size})
-	}
+	tx.logTaken(errs)
 	return errs
 }
 
@@ -340,6 +335,34 @@ func (tx *intakeTx) Abort() error {
 		}
 	}
 	return err
+}
+
+// logTaken tells of a message that has been taken for those without an error: in one line if it is one recipient, else with a
+// line for each who has it now. What is in the queue the queue tells of.
+func (tx *intakeTx) logTaken(errs []error) {
+	if tx.in.Log == nil || !tx.in.Log.Enabled() {
+		return
+	}
+	var taken []*taker
+	for i := range tx.takers {
+		if errs[i] == nil {
+			taken = append(taken, &tx.takers[i])
+		}
+	}
+	accepted := maillog.Event{Kind: maillog.Accepted, Size: tx.size}
+	switch len(taken) {
+	case 0:
+	case 1:
+		accepted.To = taken[0].rcpt.Path()
+		tx.log(&accepted)
+	default:
+		tx.log(&accepted)
+		for _, t := range taken {
+			if !t.away {
+				tx.log(&maillog.Event{Kind: maillog.Delivered, To: t.rcpt.Path()})
+			}
+		}
+	}
 }
 
 // log adds to an event what is known of the transaction.

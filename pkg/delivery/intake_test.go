@@ -2,15 +2,20 @@ package delivery
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/netip"
+	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"mailx/pkg/mail"
 	"mailx/pkg/maildir"
+	"mailx/pkg/maillog"
 	"mailx/pkg/smtp"
 	"mailx/pkg/vfs"
 )
@@ -313,5 +318,46 @@ func TestIntakeOwnSenders(t *testing.T) {
 	in.AnySender = true
 	if _, err := in.Mail(context.Background(), user, &mail.Envelope{Sender: address(t, "x@far.example")}); err != nil {
 		t.Errorf("any sender: %v", err)
+	}
+}
+
+// The log says to whom a message went: one line if it is one recipient, else one for each who has it now.
+func TestIntakeLogsRecipients(t *testing.T) {
+	const start, end = "level=INFO msg=", " peer=192.0.2.1\n"
+	accepted := start + "accepted id=X1 from=<s@far.example> "
+	for _, c := range []struct {
+		to   []string
+		lmtp bool
+		want string
+	}{
+		{to: []string{"bob"}, want: accepted + "to=<bob> size=2 user=alice" + end},
+		{to: []string{"x@two.example"}, want: accepted + "to=<x@two.example> size=2 user=alice" + end},
+		{to: []string{"bob", "x@two.example", "both"}, want: accepted + "size=2 user=alice" + end +
+			start + "delivered id=X1 from=<s@far.example> to=<bob> user=alice" + end + start + "delivered id=X1 from=<s@far.example> to=<both> user=alice" + end},
+		{to: []string{"bob", "sick"}, lmtp: true, want: `level=WARN msg=rejected id=X1 from=<s@far.example> to=<sick> status=4.2.0 user=alice peer=192.0.2.1 error=.*` + "\n" +
+			accepted + "to=<bob> size=2 user=alice" + end},
+		{to: []string{"sick"}, lmtp: true, want: `level=WARN msg=rejected id=X1 .*` + "\n"},
+	} {
+		in, _, _ := testIntake(t)
+		var log bytes.Buffer
+		in.Log = maillog.New(&log, maillog.Options{Now: func() time.Time { return time.Time{} }})
+		p := *user
+		p.LMTP = c.lmtp
+		tx, err := in.Mail(t.Context(), &p, &mail.Envelope{ID: "X1", Sender: mail.Address{Local: "s", Domain: "far.example"}})
+		for _, a := range c.to {
+			err = cmp.Or(err, tx.Rcpt(t.Context(), mail.Recipient{Address: address(t, a)}))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		io.WriteString(tx, "x\n")
+		if c.lmtp {
+			tx.(smtp.EachTx).CommitEach()
+		} else if err := tx.Commit(); err != nil {
+			t.Fatal(err)
+		}
+		if !regexp.MustCompile("^" + c.want + "$").MatchString(log.String()) {
+			t.Errorf("%v: logged\n%swant\n%s", c.to, log.String(), c.want)
+		}
 	}
 }
