@@ -46,6 +46,9 @@ func errAddress(text string) error { return Permanentf(1, 3, "%s", text) }
 
 // ParseAddress reads `local@domain`, `"quoted local"@domain`, `local@[192.0.2.1]` or a local part alone. UTF-8 is
 // taken (RFC 6531 §3.3); control characters never are. Errors are permanent, 5.1.3.
+//
+// QUIRK: dots may stand anywhere in a local part, as if it were quoted; phone companies in Japan gave out addresses such as
+// a..b@ and a.@, which String quotes.
 func ParseAddress(s string) (Address, error) {
 	local, rest, err := cutLocal(s)
 	if err != nil {
@@ -73,7 +76,7 @@ func cutLocal(s string) (local, rest string, err error) {
 	if i := strings.IndexByte(s, '@'); i >= 0 {
 		local, rest = s[:i], s[i:]
 	}
-	if !isDotString(local) {
+	if !isDotted(local) {
 		return "", "", errAddress("Bad local part in the address")
 	}
 	return local, rest, nil
@@ -160,7 +163,12 @@ func isLabel(s string) bool {
 
 // isDotString reports RFC 5321 Dot-string; empty atoms are wrong, and so are two dots in a row.
 func isDotString(s string) bool {
-	if s == "" || s[0] == '.' || s[len(s)-1] == '.' || strings.Contains(s, "..") || !utf8.ValidString(s) {
+	return s != "" && s[0] != '.' && s[len(s)-1] != '.' && !strings.Contains(s, "..") && isDotted(s)
+}
+
+// isDotted reports atoms, which may be empty, with dots between them.
+func isDotted(s string) bool {
+	if s == "" || !utf8.ValidString(s) {
 		return false
 	}
 	for i := 0; i < len(s); i++ {
