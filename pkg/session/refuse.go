@@ -38,7 +38,7 @@ func (s *Server) turnAway(nc net.Conn, why error) {
 // drop closes a connection that does not become a session. A proxy that connects and leaves without a word, to see whether
 // anybody is there, is no news.
 func (s *Server) drop(nc net.Conn, why error) {
-	nc.Close()
+	defer nc.Close() // when the log knows: tests wait for the end
 	if s.Log == nil || errors.Is(why, io.EOF) {
 		return
 	}
