@@ -27,6 +27,10 @@ func TestParseAddress(t *testing.T) {
 		{in: ".a@x.example", want: Address{".a", "x.example"}},
 		{in: "a.@x.example", want: Address{"a.", "x.example"}},
 		{in: "..@x.example", want: Address{"..", "x.example"}},
+		{in: "a@" + strings.Repeat("a.", 126) + "aa", want: Address{"a", strings.Repeat("a.", 126) + "aa"}},
+		{in: "a@" + strings.Repeat("a.", 127) + "a", want: Address{"a", strings.Repeat("a.", 127) + "a"}},
+		{in: "a@" + strings.Repeat("a.", 127) + "aa", bad: true},
+		{in: "a@" + strings.Repeat("x", 63), want: Address{"a", strings.Repeat("x", 63)}},
 		{in: "_svc@under_score.example", want: Address{"_svc", "under_score.example"}},
 
 		{in: "", bad: true},

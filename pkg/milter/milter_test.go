@@ -676,3 +676,25 @@ func checkMessage(t *testing.T, m *filter.Message) {
 		t.Errorf("quarantine %q, sender %q", m.Quarantine, m.Env.Sender)
 	}
 }
+
+// What a milter sends is counted to the octet, and anew for each command.
+func TestBoundOfAnswers(t *testing.T) {
+	if got, want := (&Filter{MaxSize: 1000}).maxRead(), int64(4<<20+2000); got != want {
+		t.Errorf("%d octets may come, want %d", got, want)
+	}
+	for n := 9; n <= 11; n++ {
+		near, far := net.Pipe()
+		go func() { near.Write(make([]byte, n)); near.Close() }()
+		c := &conn{Conn: far, max: 10, whole: time.Minute}
+		c.begin()
+		got, err := io.Copy(io.Discard, c)
+		if tooMany := n > 10; tooMany && (got != 10 || err != errTooMuch) || !tooMany && n < 10 && (got != int64(n) || err != nil) {
+			t.Errorf("%d octets of 10: %d, %v", n, got, err)
+		}
+		c.begin()
+		if rest, err := io.Copy(io.Discard, c); rest != int64(max(n-10, 0)) || err != nil {
+			t.Errorf("%d octets of 10, then begun anew: %d, %v", n, rest, err)
+		}
+		far.Close()
+	}
+}

@@ -467,3 +467,60 @@ func TestMaxDescriptor(t *testing.T) {
 		t.Errorf("a pipe has descriptor %d", fd)
 	}
 }
+
+// An address that is refused again and again is told of once a minute, with how often it was refused between; and so that a flood
+// from many addresses does not fill the memory, no more than so many are remembered.
+func TestRefusalsAreTold(t *testing.T) {
+	var r refusals
+	key := func(i int) netip.Prefix {
+		return netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), 32)
+	}
+	start := time.Unix(1700000000, 0)
+	for i, c := range []struct {
+		after  time.Duration
+		untold int
+		isTime bool
+	}{
+		{0, 0, true}, {time.Second, 0, false}, {time.Minute - 1, 0, false}, {time.Minute, 2, true}, {time.Minute + 1, 0, false}, {2*time.Minute + 1, 1, true},
+	} {
+		if untold, isTime := r.tell(key(0), start.Add(c.after)); untold != c.untold || isTime != c.isTime {
+			t.Errorf("refusal %d, after %v: %d, %v; want %d, %v", i, c.after, untold, isTime, c.untold, c.isTime)
+		}
+	}
+	for n := 2; n <= maxRefusals; n++ {
+		r.tell(key(n), start)
+	}
+	if n := len(r.last); n != maxRefusals {
+		t.Errorf("%d addresses are remembered, want %d", n, maxRefusals)
+	}
+	if r.tell(key(maxRefusals+1), start); len(r.last) != 1 {
+		t.Errorf("%d addresses are remembered after one more than there may be", len(r.last))
+	}
+}
+
+// Processes of one connection each tell of an address ten times an hour, all together.
+func TestRefusalsOfProcesses(t *testing.T) {
+	tally := &Tally{Path: t.TempDir() + "/refused"}
+	for i := range 12 {
+		if _, isTime := (&Server{Service: "smtp", Tally: tally}).mayTell(netip.MustParsePrefix("192.0.2.1/32")); isTime != (i < 10) {
+			t.Errorf("refusal %d is told: %v", i+1, isTime)
+		}
+	}
+}
+
+// A peer that does not take the last line has ten seconds for it.
+func TestFarewell(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		near, far := net.Pipe()
+		start := time.Now()
+		go func() {
+			io.ReadFull(near, make([]byte, len("hello\r\n")))
+		}()
+		c := wire.NewConn(far)
+		err := Run(t.Context(), toyDialect(), &toy{c: c, state: locked}, c, Limits{Command: time.Minute})
+		if after := time.Since(start); !errors.Is(err, os.ErrDeadlineExceeded) || after != time.Minute+10*time.Second {
+			t.Errorf("%v after %v", err, after)
+		}
+		near.Close()
+	})
+}
