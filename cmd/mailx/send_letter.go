@@ -24,6 +24,7 @@ import (
 type letter struct {
 	env     mail.Envelope
 	author  mail.Address          // the first of From
+	bcc     []message.Mailbox     // who gets a copy that nobody sees
 	account string                // it goes by; "" for none
 	write   func(io.Writer) error // local form
 }
@@ -112,7 +113,7 @@ func (d *drafting) compose() (*letter, error) {
 		return nil, err
 	}
 	author := draft.From[0].Address
-	l := &letter{env: d.envelope(author), author: author, write: draft.Write}
+	l := &letter{env: d.envelope(author), author: author, bcc: d.qualified(d.o.bcc), write: draft.Write}
 	if l.env.Rcpts, err = d.recipients(d.o.to, d.o.cc, d.o.bcc); err != nil {
 		return nil, err
 	}
@@ -283,6 +284,7 @@ func (d *drafting) address(l *letter, h *message.Header) error {
 		prefix = "Resent-"
 	}
 	lists := [][]message.Mailbox{d.o.to, d.o.bcc}
+	l.bcc = d.qualified(d.o.bcc)
 	isUTF8 := false
 	for _, name := range []string{"To", "Cc", "Bcc"} {
 		for _, value := range h.Values(prefix + name) {
@@ -293,6 +295,9 @@ func (d *drafting) address(l *letter, h *message.Header) error {
 				return exitWith(exDataErr, fmt.Errorf("%s in the header: %s", prefix+name, mail.TextOf(err)))
 			default:
 				lists = append(lists, list)
+				if name == "Bcc" {
+					l.bcc = append(l.bcc, d.qualified(list)...)
+				}
 			}
 			isUTF8 = isUTF8 || hasUTF8(list)
 		}

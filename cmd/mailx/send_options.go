@@ -49,7 +49,9 @@ type sendOptions struct {
 	accountFrom  string // its address, for a message without a From; "" if none was named
 	passwordFD   *int   // where the password for the server is; nil: where the configuration says
 	timeout      time.Duration
-	queue, now   bool // how to hand over; neither: now, then the queue
+	each         bool   // everybody gets a message of his own
+	saveTo       string // a copy goes into this folder or Maildir; "" for none
+	queue, now   bool   // how to hand over; neither: now, then the queue
 	dryRun, crlf bool
 	trace        bool
 	json         bool // print what became of each recipient
@@ -71,13 +73,10 @@ func (e *env) readSendOptions(c *cli.Context) (*sendOptions, error) {
 		return nil, err
 	}
 	r := e.newSendReader(c)
-	o := &sendOptions{
-		sender: r.sender("envelope-from"), account: r.text("account"), passwordFD: r.descriptor("password-fd"), timeout: r.duration("timeout"),
-		whole: c.Bool("from-header"), fromHeader: c.Bool("from-header"), skipEmpty: c.Bool("skip-empty"),
-		queue: c.Bool("queue"), now: c.Bool("now"), dryRun: c.Bool("dry-run"), crlf: c.Bool("crlf"), trace: c.Bool("trace"),
-		json: c.Bool("json"), verbose: c.Bool("verbose"),
-	}
+	o := &sendOptions{}
+	r.handover(o)
 	r.addresses(o, c.Args().Slice())
+	r.recipientFiles(o)
 	if r.err == nil && !o.fromHeader && len(o.to)+len(o.cc)+len(o.bcc) == 0 {
 		r.err = usagef("no recipients")
 	}
@@ -116,23 +115,14 @@ func checkSendFlags(c *cli.Context) error {
 		}
 		return set
 	}
-	if set := given("queue", "now", "dry-run"); len(set) > 1 {
-		return usagef("either %s or %s", set[0], set[1])
+	if err := checkHandoverFlags(c, given); err != nil {
+		return err
 	}
 	if c.Bool("from-header") {
 		composing := given(slices.DeleteFunc(composeFlagNames(), func(name string) bool { return name == "from" || name == "bcc" })...)
 		if len(composing) > 0 {
 			return usagef("with --from-header the whole message is on standard input: leave out %s", composing[0])
 		}
-	}
-	if set := given("account", "server"); len(set) > 1 {
-		return usagef("either --account or --server")
-	}
-	switch {
-	case c.Bool("crlf") && !c.Bool("dry-run"):
-		return usagef("--crlf is for --dry-run")
-	case c.Bool("json") && c.Bool("dry-run"):
-		return usagef("either --json or --dry-run")
 	}
 	return checkComposeFlags(c)
 }

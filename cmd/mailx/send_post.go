@@ -89,7 +89,7 @@ type posting struct {
 	env      *mail.Envelope
 	msg      *held
 	mayStore bool // what is left goes into the queue
-	trace    func(sent bool, line string)
+	carrier  func() (*delivery.Transport, error)
 
 	queueID string // of what is left
 	why     string // it was queued without a try; empty if all was tried
@@ -216,30 +216,15 @@ func needsErrand(names *delivery.Router, a mail.Address) bool {
 	})
 }
 
-// transport carries the message to wherever it goes. The connection is ended with a QUIT to whose answer nobody listens:
-// the message has its reply, and whoever waits for us has waited long enough.
+// transport carries the message to wherever it goes.
 func (p *posting) transport(ctx context.Context) ([]mail.Result, error) {
-	t, err := p.sys.transport(nil)
-	if err != nil && p.mayStore { // a file of certificates that is not there, say
+	t, err := p.carrier()
+	switch {
+	case err != nil && p.mayStore: // a file of certificates that is not there, say
 		return p.postponed(err), nil
-	}
-	if err != nil {
+	case err != nil:
 		return nil, err
 	}
-	defer t.Relay.Close()
-	t.Submit = nil
-	if p.mayStore {
-		t.Submit = func(_ context.Context, env *mail.Envelope, msg io.Reader) error {
-			_, err := p.sys.store(env, func(w io.Writer) error {
-				_, err := io.Copy(w, msg)
-				return err
-			})
-			return err
-		}
-	}
-	t.Relay.Trace = p.trace
-	t.Relay.IdleLimit = -1
-	t.Relay.Timeouts = smtp.Timeouts{Quit: 1}
 	return t.Deliver(ctx, p.env, p.msg, p.msg.size), nil
 }
 

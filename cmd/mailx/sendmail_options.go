@@ -239,18 +239,9 @@ func (p *sendmailParser) setFullName(value string) {
 
 // setNotify reads the values of NOTIFY (RFC 3461 §4.1), in any letter case.
 func (p *sendmailParser) setNotify(value string) {
-	events := map[string]mail.Notify{"never": mail.NotifyNever, "success": mail.NotifySuccess,
-		"failure": mail.NotifyFailure, "delay": mail.NotifyDelay}
-	p.line.notify = 0
-	for word := range strings.SplitSeq(value, ",") {
-		event, known := events[strings.ToLower(strings.Trim(word, " "))]
-		if !known {
-			p.usage("-N %s: never, or some of success, failure and delay with commas", printable(value))
-		}
-		p.line.notify |= event
-	}
-	if p.line.notify&mail.NotifyNever != 0 && p.line.notify != mail.NotifyNever {
-		p.usage("-N %s: never stands alone", printable(value))
+	var reason string
+	if p.line.notify, reason = parseNotify(value); reason != "" {
+		p.usage("-N %s: %s", printable(value), reason)
 	}
 }
 
@@ -267,7 +258,7 @@ func (p *sendmailParser) setRet(value string) {
 
 // setEnvID takes what ENVID may be (RFC 3461 §4.4): printable and at most 100 octets.
 func (p *sendmailParser) setEnvID(value string) {
-	if len(value) > 100 || strings.ContainsFunc(value, func(c rune) bool { return c <= ' ' || c >= 0x7f }) {
+	if !isEnvID(value) {
 		p.values.bad("-V", "at most 100 printable characters")
 	}
 	p.line.envID = value

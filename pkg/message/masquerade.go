@@ -46,6 +46,15 @@ func Masquerade(msg io.Reader, as mail.Address, has func(mail.Address) bool) (he
 	return out.Bytes(), body, nil
 }
 
+// BccField prints a Bcc field, for a copy of a message that its sender keeps; nothing for nobody.
+func BccField(list []Mailbox) ([]byte, error) {
+	if len(list) == 0 {
+		return nil, nil
+	}
+	draft := Draft{From: list[:1], Bcc: list, KeepBcc: true}
+	return draft.only("Bcc")
+}
+
 // only prints these fields of a draft.
 func (d *Draft) only(names ...string) ([]byte, error) {
 	var all bytes.Buffer
