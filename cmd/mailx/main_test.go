@@ -20,9 +20,14 @@ func TestMain(m *testing.M) {
 		"newaliases": program, "msmtp": program, "mailx-sendmail": program})
 }
 
-func TestScripts(t *testing.T) {
+func TestScripts(t *testing.T) { runScripts(t, "script") }
+
+// TestComplaints has a script for each thing that users of other programs that send mail complain about, named for where they do.
+func TestComplaints(t *testing.T) { runScripts(t, "complaint") }
+
+func runScripts(t *testing.T, dir string) {
 	testscript.Run(t, testscript.Params{
-		Dir:                 filepath.Join("testdata", "script"),
+		Dir:                 filepath.Join("testdata", dir),
 		RequireExplicitExec: true,
 		UpdateScripts:       mailtest.Updating(),
 		Setup:               isolate,
