@@ -1,0 +1,38 @@
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"os"
+	"runtime/debug"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// giveBackStartUp returns what only the start of a server has needed: memory, and the pages of the program itself, each of
+// which brought fifteen neighbours along. Code that runs again comes back from the page cache, a page at a time. It is for a
+// process that stays; where the list of its mappings can't be read, nothing happens.
+func giveBackStartUp() {
+	debug.FreeOSMemory()
+	self, err := os.Executable()
+	if err != nil {
+		return
+	}
+	maps, err := os.Open("/proc/self/maps")
+	if err != nil {
+		return
+	}
+	defer maps.Close()
+	for lines := bufio.NewScanner(maps); lines.Scan(); {
+		var from, to uintptr
+		var mode string
+		if n, err := fmt.Sscanf(lines.Text(), "%x-%x %s", &from, &to, &mode); n != 3 || err != nil {
+			continue
+		}
+		// Pages that could be written to are not in the file any more.
+		if strings.HasSuffix(lines.Text(), " "+self) && (mode == "r-xp" || mode == "r--p") {
+			unix.Syscall(unix.SYS_MADVISE, from, to-from, unix.MADV_DONTNEED)
+		}
+	}
+}
