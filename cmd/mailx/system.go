@@ -9,6 +9,8 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"net"
+	"net/netip"
 	"os"
 	"path"
 	"sync"
@@ -119,7 +121,7 @@ func (s *system) router(users delivery.Users) (*delivery.Router, error) {
 // names is the router without the routes: it knows who lives here.
 func (s *system) names(users delivery.Users) *delivery.Router {
 	r := &delivery.Router{Domains: s.cfg.Domains, Root: s.cfg.MailRoot, Users: users, VirtualDomains: s.cfg.VirtualDomains,
-		Delimiter: s.cfg.Delimiter}
+		Delimiter: s.cfg.Delimiter, Addresses: interfaceAddresses}
 	if s.cfg.Aliases != "" {
 		r.Aliases = delivery.NewAliases(s.cfg.Aliases)
 		r.Aliases.Owner, _ = s.spoolOwner()
@@ -128,6 +130,20 @@ func (s *system) names(users delivery.Users) *delivery.Router {
 		r.Virtual = delivery.NewVirtual(s.cfg.Virtual)
 	}
 	return r
+}
+
+// interfaceAddresses are those of this host now, by which it may be written to.
+func interfaceAddresses() (all []netip.Addr) {
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		return nil
+	}
+	for _, a := range addrs {
+		if p, err := netip.ParsePrefix(a.String()); err == nil {
+			all = append(all, p.Addr().Unmap())
+		}
+	}
+	return all
 }
 
 // On a host without a user file, the one who runs a command that sends has a mailbox all the same: the one of that name in

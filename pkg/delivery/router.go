@@ -94,12 +94,12 @@ type Decision struct {
 
 // Router decides where addresses go. It does no I/O but through Users, Aliases and Virtual, and is safe for concurrent use.
 type Router struct {
-	Domains   []string     // local; an address without a domain is local anyway
-	Addresses []netip.Addr // of this host, for literals such as user@[192.0.2.1]; loopback ones are local anyway
-	Root      string       // the directory in which each user has a Maildir
-	Users     Users        // nil: nobody
-	Aliases   *Aliases     // nil: none
-	Virtual   *Virtual     // nil: none
+	Domains   []string            // local; an address without a domain is local anyway
+	Addresses func() []netip.Addr // of this host, for literals such as user@[192.0.2.1]; nil: loopback, which are local anyway
+	Root      string              // the directory in which each user has a Maildir
+	Users     Users               // nil: nobody
+	Aliases   *Aliases            // nil: none
+	Virtual   *Virtual            // nil: none
 	// VirtualDomains are virtual domains beside those of the file: only users "user@domain" live there.
 	VirtualDomains []string
 	// Delimiter has the characters of which any one may stand between a name and a detail; "+" if empty, no detail if it
@@ -162,7 +162,7 @@ func (r *Router) IsSelf(domain string) bool {
 	}
 	if ip, ok := mail.LiteralIP(domain); ok {
 		ip = ip.Unmap()
-		return ip.IsLoopback() || slices.Contains(r.Addresses, ip)
+		return ip.IsLoopback() || r.Addresses != nil && slices.Contains(r.Addresses(), ip)
 	}
 	name := normal(domain)
 	return slices.ContainsFunc(r.Domains, func(d string) bool { return normal(d) == name })

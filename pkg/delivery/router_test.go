@@ -115,7 +115,7 @@ empty:
 func TestRouter(t *testing.T) {
 	router := &Router{
 		Domains:   []string{"here.example", "bücher.example"},
-		Addresses: []netip.Addr{netip.MustParseAddr("192.0.2.1")},
+		Addresses: func() []netip.Addr { return []netip.Addr{netip.MustParseAddr("192.0.2.1")} },
 		Root:      "/mail",
 		Users:     people{"alice", "bob", "carol", "carol+list"},
 		Aliases:   aliasFile(t, testAliases),
