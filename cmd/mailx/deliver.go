@@ -223,7 +223,7 @@ func (t *targets) deliver(fill func(io.Writer) error) error {
 	for _, other := range t.dirs[1:] {
 		d.Also(other)
 	}
-	if err := fill(d); err != nil {
+	if err := fillUnlessInterrupted(d, fill); err != nil {
 		d.Abort()
 		return err
 	}

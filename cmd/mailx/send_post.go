@@ -237,8 +237,8 @@ func (e *env) reportSent(outcomes []outcome, opt *sendOptions, isSaid bool) erro
 		for _, o := range outcomes {
 			p.row(o.Address.String(), o.String(), o.status(), o.text(), o.queueID)
 		}
-		if err := p.flush(); err != nil {
-			return err
+		if err := p.flush(); err != nil { // 75 would say that nothing was stored
+			return exitWith(exIOErr, fmt.Errorf("what became of the message can't be printed: %w; don't send it again", err))
 		}
 	}
 	for _, o := range outcomes {
