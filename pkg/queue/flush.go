@@ -234,6 +234,13 @@ func (g *gate) pass(ctx context.Context) bool {
 	}
 }
 
+// isShut reports that no more may be tried: what is left need not be looked at.
+func (g *gate) isShut() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.left == 0
+}
+
 func (g *gate) turn() (at time.Time, ok bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -46,6 +46,9 @@ func (p *pass) run(ctx context.Context, due []candidate) {
 func (p *pass) worker(ctx context.Context, l *line) {
 	crowd, _ := p.t.(Crowded)
 	for {
+		if p.gate.isShut() {
+			return
+		}
 		c, isForced, ok := l.take(ctx)
 		switch {
 		case !ok:
