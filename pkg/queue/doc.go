@@ -23,7 +23,7 @@
 //	Enqueue                     Commit: file ordered, linked in new/,    nothing was promised; tmp/ is swept
 //	                            new/ synced
 //	all are ok, none is owed    entry removed, its directory synced      they get the message again (1)
-//	a notice
+//	 a notice
 //	some are ok or fail         side file synced, .progress/ synced      the ok get the message again (1)
 //	the sender is owed a notice the notice's Commit                      made at the next flush, without trying again
 //	 and has been told          "told" in the side file, or the entry's  a second notice
@@ -50,6 +50,8 @@
 // Before a message for several recipients is sent, the side file is opened for the attempt: a disk that is read-only or
 // full shows itself before and not after. A message for one needs no side file if it is delivered: on a full disk the
 // queue drains.
+//
+// PROMISES.md, beside this file, says which test holds which of these promises.
 //
 // # When
 //
