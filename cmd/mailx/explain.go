@@ -25,13 +25,19 @@ func newExplain(e *env) *cli.Command {
 		ArgsUsage: "address ...",
 		Description: "Aliases, the route, the hosts with their addresses, TLS, and when a message that can't be delivered at once\n" +
 			"would be tried again. Nothing is sent.",
-		Flags: []cli.Flag{jsonFlag()},
+		Flags: []cli.Flag{&cli.StringFlag{Name: "from", Usage: "for mail of `ADDRESS`, which may go by an account"}, jsonFlag()},
 		Action: func(c *cli.Context) error {
 			list, err := explainWords(c.Args().Slice())
 			if err != nil {
 				return err
 			}
-			return e.explain(c.Context, list, c.Bool("json"))
+			from := []mail.Address{{}}
+			if c.IsSet("from") {
+				if from, err = explainWords([]string{c.String("from")}); err != nil {
+					return err
+				}
+			}
+			return e.explainFrom(c.Context, from[0], list, c.Bool("json"))
 		},
 	}
 }
@@ -69,6 +75,11 @@ type explained struct {
 
 // explain prints where addresses lead. The exit code is that of the first that leads nowhere.
 func (e *env) explain(ctx context.Context, list []mail.Address, asJSON bool) error {
+	return e.explainFrom(ctx, mail.Address{}, list, asJSON)
+}
+
+// explainFrom is explain for mail of a sender, if that is not null.
+func (e *env) explainFrom(ctx context.Context, from mail.Address, list []mail.Address, asJSON bool) error {
 	sys, err := e.system()
 	if err != nil {
 		return err
@@ -77,6 +88,13 @@ func (e *env) explain(ctx context.Context, list []mail.Address, asJSON bool) err
 	router, err := sys.router(sys.localUsers())
 	if err != nil {
 		return err
+	}
+	account, err := sys.accountOf(&mail.Envelope{Sender: from})
+	if err != nil {
+		return err
+	}
+	if account != "" {
+		router.Default = *sys.routes.byAccount[account]
 	}
 	x := &explaining{sys: sys, router: router}
 	if x.relay, err = sys.relay(router); err != nil {
