@@ -65,7 +65,7 @@ func (e *env) deliver(c *cli.Context) error {
 		return err
 	}
 	known := auth.NewUsers(vfs.OS(), cfg.Users)
-	t := targets{cfg: cfg, fsys: mailFS(""), users: known, quotas: newQuotas(cfg, func() *auth.Users { return known })}
+	t := targets{env: e, cfg: cfg, fsys: mailFS(""), users: known, quotas: newQuotas(cfg, func() *auth.Users { return known })}
 	t.folder = folderElements(c.String("folder"))
 	switch {
 	case c.IsSet("to"):
@@ -133,6 +133,7 @@ func senderAddress(s string) (mail.Address, error) {
 
 // targets are the Maildirs that a message is for.
 type targets struct {
+	env    *env
 	cfg    *config.Config
 	fsys   vfs.FS
 	users  *auth.Users
@@ -216,16 +217,12 @@ func (t *targets) fill(w io.Writer, from io.Reader, trace []byte) error {
 }
 
 func (t *targets) deliver(fill func(io.Writer) error) error {
-	d, err := t.dirs[0].Deliver()
+	d, err := storeWhole(t.env, t.dirs[0].Deliver, fill)
 	if err != nil {
 		return err
 	}
 	for _, other := range t.dirs[1:] {
 		d.Also(other)
-	}
-	if err := fillUnlessInterrupted(d, fill); err != nil {
-		d.Abort()
-		return err
 	}
 	return d.Commit()
 }

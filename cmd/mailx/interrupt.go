@@ -5,66 +5,103 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"sync"
 	"syscall"
 )
 
 // A message that is stored while it comes in stands in a file that has to go if it never comes to an end: somebody presses
-// Ctrl-C, a service manager has waited long enough.
+// Ctrl-C, a service manager has waited long enough. So a small one is kept in memory until it is whole, which costs nothing,
+// and signals are watched for only while a large one comes in.
 
-// errInterrupted is 75: the caller still has the message.
-func errInterrupted() error {
-	return exitWith(exTempFail, errors.New("interrupted; nothing was stored"))
+// stored is a place for a message: an entry of the queue, or a delivery into Maildirs.
+type stored interface {
+	io.Writer
+	Abort() error
 }
 
-// fillUnlessInterrupted runs fill, which may wait for its input for ever. After a signal it gives an error at once, and nothing
-// more is written to w.
-func fillUnlessInterrupted(w io.Writer, fill func(io.Writer) error) error {
-	signals := make(chan os.Signal, 1)
+// storeWhole opens a place when fill has written a whole message, or more than is kept in memory, and gives the place with all
+// of the message in it, to be committed. After an error nothing of it is left.
+func storeWhole[S stored](e *env, open func() (S, error), fill func(io.Writer) error) (S, error) {
+	l := &lateStore{e: e, open: func() (stored, error) { return open() }}
+	err := fill(l)
+	if err == nil {
+		err = l.start(false)
+	}
+	l.end(err)
+	if err != nil {
+		var none S
+		return none, err
+	}
+	return l.s.(S), nil
+}
+
+// lateStore keeps what is written until it is too much.
+type lateStore struct {
+	e    *env
+	open func() (stored, error)
+	kept []byte
+
+	mu      sync.Mutex // of what a signal ends
+	s       stored     // nil: not opened yet
+	signals chan os.Signal
+}
+
+func (l *lateStore) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.s == nil && len(l.kept)+len(p) <= maxHeld {
+		l.kept = append(l.kept, p...)
+		return len(p), nil
+	}
+	if err := l.start(true); err != nil {
+		return 0, err
+	}
+	return l.s.Write(p)
+}
+
+// start opens the place, if it is not open yet, and writes what was kept; more says that this is not all.
+func (l *lateStore) start(more bool) (err error) {
+	if l.s != nil {
+		return nil
+	}
+	s, err := l.open()
+	if err != nil {
+		return err
+	}
+	if l.s = s; more {
+		l.watch()
+	}
+	_, err = l.s.Write(l.kept)
+	l.kept = nil
+	return err
+}
+
+// watch ends the program at a signal, with an exit code that says that the caller still has the message.
+func (l *lateStore) watch() {
+	l.signals = make(chan os.Signal, 1)
 	wanted := []os.Signal{os.Interrupt, syscall.SIGTERM}
 	if !signal.Ignored(syscall.SIGHUP) { // else nohup(1) has been used
 		wanted = append(wanted, syscall.SIGHUP)
 	}
-	signal.Notify(signals, wanted...)
-	defer signal.Stop(signals)
-	g := &gate{w: w}
-	filled := make(chan error, 1)
+	signal.Notify(l.signals, wanted...)
 	go func() {
-		defer func() {
-			if bug := recover(); bug != nil {
-				filled <- &bugError{bug, debug.Stack()}
-			}
-		}()
-		filled <- fill(g)
+		if _, isSignal := <-l.signals; isSignal {
+			l.mu.Lock() // for ever: nobody writes or commits any more
+			l.s.Abort()
+			os.Exit(l.e.report(exitWith(exTempFail, errors.New("interrupted; nothing was stored"))))
+		}
 	}()
-	select {
-	case err := <-filled:
-		return err
-	case <-signals:
-		g.shut()
-		return errInterrupted()
+}
+
+// end is for a message that is whole, or that failed.
+func (l *lateStore) end(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.signals != nil {
+		signal.Stop(l.signals)
+		close(l.signals)
 	}
-}
-
-// gate is a writer that can be shut while somebody else writes.
-type gate struct {
-	mu     sync.Mutex
-	w      io.Writer
-	isShut bool
-}
-
-func (g *gate) Write(p []byte) (int, error) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.isShut {
-		return 0, errInterrupted()
+	if err != nil && l.s != nil {
+		l.s.Abort()
 	}
-	return g.w.Write(p)
-}
-
-func (g *gate) shut() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.isShut = true
 }

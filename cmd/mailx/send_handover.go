@@ -224,7 +224,7 @@ func tooMany(n int) error {
 func (h *handover) one(ctx context.Context, l *letter) ([]outcome, error) {
 	write := l.bounded(h.sys.cfg.SMTP.MaxSize)
 	if h.opt.queue && h.opt.saveTo == "" { // no user file is read, no name resolved, and nothing kept in memory
-		return h.enqueue(l, func(w io.Writer) error { return fillUnlessInterrupted(w, write) })
+		return h.enqueue(l, write)
 	}
 	msg := &held{} // whole before anything of it is sent
 	defer msg.close()

@@ -10,6 +10,7 @@ import (
 	"mailx/pkg/config"
 	"mailx/pkg/delivery"
 	"mailx/pkg/mail"
+	"mailx/pkg/queue"
 	"mailx/pkg/smtp"
 )
 
@@ -24,12 +25,8 @@ func (s *system) storeTried(env *mail.Envelope, write func(io.Writer) error, res
 	if err != nil {
 		return "", err
 	}
-	entry, err := q.Enqueue(env)
+	entry, err := storeWhole(s.env, func() (*queue.Entry, error) { return q.Enqueue(env) }, write)
 	if err != nil {
-		return "", err
-	}
-	if err := write(entry); err != nil {
-		entry.Abort()
 		return "", err
 	}
 	commit := entry.Commit
