@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"slices"
 
 	"mailx/pkg/mail"
 )
@@ -304,10 +305,15 @@ func (d *DotWriter) Write(p []byte) (int, error) {
 			rest = d.afterCR(rest)
 			continue
 		}
-		if !d.mid && rest[0] == '.' {
-			d.c.out = append(d.c.out, '.') // RFC 5321 §4.5.2
+		text := rest[:min(len(rest), largeBuffer/4)]
+		if i := bytes.IndexByte(text, '\r'); i >= 0 {
+			text, d.cr = text[:i], true
 		}
-		rest = d.line(rest)
+		d.lines(text)
+		rest = rest[len(text):]
+		if d.cr {
+			rest = rest[1:]
+		}
 		if d.c.spill() != nil {
 			return 0, d.c.werr
 		}
@@ -315,26 +321,24 @@ func (d *DotWriter) Write(p []byte) (int, error) {
 	return len(p), d.c.werr
 }
 
-// line sends up to the next line end and gives what is left.
-func (d *DotWriter) line(p []byte) []byte {
-	i := bytes.IndexByte(p, '\n')
-	if i < 0 {
-		i = len(p)
+// lines sends text without CR.
+func (d *DotWriter) lines(p []byte) {
+	out := slices.Grow(d.c.out, len(p)+len(p)/16+2)
+	for len(p) > 0 {
+		if !d.mid && p[0] == '.' {
+			out = append(out, '.') // RFC 5321 §4.5.2
+		}
+		i := bytes.IndexByte(p, '\n')
+		if i < 0 {
+			out = append(out, p...)
+			d.mid = true
+			break
+		}
+		out = append(append(out, p[:i]...), '\r', '\n')
+		d.mid = false
+		p = p[i+1:]
 	}
-	cr := bytes.IndexByte(p[:i], '\r')
-	switch {
-	case cr >= 0:
-		d.c.out = append(d.c.out, p[:cr]...)
-		d.mid, d.cr = d.mid || cr > 0, true
-		return p[cr+1:]
-	case i == len(p):
-		d.c.out = append(d.c.out, p...)
-		d.mid = true
-		return nil
-	}
-	d.c.out = append(append(d.c.out, p[:i]...), '\r', '\n')
-	d.mid = false
-	return p[i+1:]
+	d.c.out = out
 }
 
 // afterCR decides about a CR once the octet behind it is known.

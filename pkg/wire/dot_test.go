@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"strings"
 	"testing"
 
@@ -123,6 +124,42 @@ func TestDotWriter(t *testing.T) {
 			conn.Flush()
 			if got := f.out.String(); got != c.want {
 				t.Errorf("%s %q (keepCR %v): got %q, want %q", name, c.in, c.keepCR, got, c.want)
+			}
+		}
+	}
+}
+
+// TestDotWriterBlocks: text that is longer than what is looked at at a time is sent as if it had come octet by octet.
+func TestDotWriterBlocks(t *testing.T) {
+	sent := func(text string, cut int, keepCR bool) string {
+		f := &feed{}
+		conn := NewConn(f)
+		w := conn.DotWriter()
+		w.KeepCR = keepCR
+		for rest := text; rest != ""; {
+			n := min(cut, len(rest))
+			w.Write([]byte(rest[:n]))
+			rest = rest[n:]
+		}
+		w.Close()
+		conn.Flush()
+		return f.out.String()
+	}
+	random := rand.New(rand.NewPCG(1, 2))
+	for _, frequent := range []int{2, 60, 20_000} {
+		text := make([]byte, 3*largeBuffer)
+		for i := range text {
+			text[i] = 'x'
+			if random.IntN(frequent) == 0 {
+				text[i] = "\r\n.."[random.IntN(4)]
+			}
+		}
+		for _, keepCR := range []bool{false, true} {
+			want := sent(string(text), 1, keepCR)
+			for _, cut := range []int{largeBuffer/4 - 1, largeBuffer / 4, largeBuffer/4 + 1, len(text)} {
+				if got := sent(string(text), cut, keepCR); got != want {
+					t.Errorf("one of %d, in pieces of %d, keepCR %v: got %d octets, want %d, or others", frequent, cut, keepCR, len(got), len(want))
+				}
 			}
 		}
 	}
