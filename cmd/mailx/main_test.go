@@ -2,7 +2,9 @@ package main
 
 import (
 	"os"
+	"os/signal"
 	"path/filepath"
+	"syscall"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -26,6 +28,7 @@ func TestScripts(t *testing.T) { runScripts(t, "script") }
 func TestComplaints(t *testing.T) { runScripts(t, "complaint") }
 
 func runScripts(t *testing.T, dir string) {
+	dontInheritIgnored(t, syscall.SIGHUP, syscall.SIGINT, syscall.SIGTERM)
 	testscript.Run(t, testscript.Params{
 		Dir:                 filepath.Join("testdata", dir),
 		RequireExplicitExec: true,
@@ -35,6 +38,18 @@ func runScripts(t *testing.T, dir string) {
 			"exits": exits, "sink": sinkCommand(t), "received": receivedCommand,
 			"certificate": certificateCommand(t)},
 	})
+}
+
+// dontInheritIgnored has the programs that a test starts begin with the usual effect of signals, though the test itself was
+// started with nohup(1) or in the background.
+func dontInheritIgnored(t *testing.T, signals ...os.Signal) {
+	heard := make(chan os.Signal, 1)
+	for _, s := range signals {
+		if signal.Ignored(s) {
+			signal.Notify(heard, s)
+		}
+	}
+	t.Cleanup(func() { signal.Stop(heard) })
 }
 
 // isolate gives a script a home of its own. The variables that configure mailx are not inherited.
