@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -184,8 +183,9 @@ func namedJobs(c *cli.Context, cfg *config.Config) ([]fetchJob, error) {
 		account.URL = url
 		return []fetchJob{{nameOf(url), account}}, nil
 	}
+	mailboxes := cfg.Mailboxes()
 	if len(names) == 0 {
-		names = slices.Sorted(maps.Keys(cfg.Accounts))
+		names = mailboxes
 	}
 	if len(names) == 0 {
 		return nil, usagef("no accounts are configured; try --url")
@@ -193,9 +193,9 @@ func namedJobs(c *cli.Context, cfg *config.Config) ([]fetchJob, error) {
 	var jobs []fetchJob
 	for _, name := range names {
 		account := cfg.Accounts[name]
-		if account == nil {
-			return nil, exitWith(exConfig, fmt.Errorf("no account %q in the configuration, which has %d: %s", name, len(cfg.Accounts),
-				strings.Join(slices.Sorted(maps.Keys(cfg.Accounts)), ", ")))
+		if account == nil || account.URL.IsZero() { // one to send by is no mailbox
+			return nil, exitWith(exConfig, fmt.Errorf("no account %q with a url in the configuration, which has %d: %s", name, len(mailboxes),
+				strings.Join(mailboxes, ", ")))
 		}
 		if slices.ContainsFunc(jobs, func(j fetchJob) bool { return j.name == name }) {
 			continue

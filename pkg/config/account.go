@@ -72,13 +72,17 @@ func (c *Config) AccountOf(sender string) string {
 
 // Senders names the accounts that mail can go by.
 func (c *Config) Senders() []string {
-	var names []string
-	for _, name := range slices.Sorted(maps.Keys(c.Accounts)) {
-		if len(c.Accounts[name].Smarthost) > 0 {
-			names = append(names, name)
-		}
-	}
-	return names
+	return c.accountsWith(func(a *Account) bool { return len(a.Smarthost) > 0 })
+}
+
+// Mailboxes names the accounts that mail can be fetched from.
+func (c *Config) Mailboxes() []string {
+	return c.accountsWith(func(a *Account) bool { return !a.URL.IsZero() })
+}
+
+func (c *Config) accountsWith(has func(*Account) bool) []string {
+	names := slices.Sorted(maps.Keys(c.Accounts))
+	return slices.DeleteFunc(names, func(name string) bool { return !has(c.Accounts[name]) })
 }
 
 // checkPattern takes an address with a domain, in which * may stand.

@@ -31,6 +31,9 @@ smarthost = "smtps://spare.example"
 	if got := strings.Join(c.Senders(), " "); got != "lists spare work" {
 		t.Errorf("senders: %s", got)
 	}
+	if got := strings.Join(c.Mailboxes(), " "); got != "mailbox" {
+		t.Errorf("mailboxes: %s", got)
+	}
 	if got := c.Accounts["work"].Address(); got != "me@work.example" {
 		t.Errorf("address %s", got)
 	}
