@@ -17,6 +17,12 @@ func (a *Account) Address() string {
 	return ""
 }
 
+// FromAddress is that of From without its name; "" if there is none.
+func (c *Config) FromAddress() string {
+	_, address := cutName(c.From)
+	return address
+}
+
 // AccountAddresses are the addresses of the user that the accounts name: what stands for itself in From, and what a mailbox is
 // logged into with, where that is an address.
 func (c *Config) AccountAddresses() (all []string) {

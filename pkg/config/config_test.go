@@ -162,6 +162,29 @@ func TestSmarthostVariables(t *testing.T) {
 	}
 }
 
+// TestFrom: the sender may have a name, as in every EMAIL.
+func TestFrom(t *testing.T) {
+	for _, tt := range []struct{ text, address string }{
+		{"me@example.org", "me@example.org"},
+		{"root", "root"},
+		{"Jörg Me <me@example.org>", "me@example.org"},
+		{`"Me, I." <me@example.org>`, "me@example.org"},
+		{"<me@example.org>", "me@example.org"},
+		{"Me, I. <me@example.org>", ""},
+		{"a@x.example <me@example.org>", ""},
+		{`"Me <me@example.org>`, ""},
+		{"Me <me@a..b>", ""},
+		{"Me\x07 <me@example.org>", ""},
+		{"Me <me@example.org> x", ""},
+		{"a <b> <c@d.example>", ""},
+	} {
+		c, err := Load(Sources{Getenv: variables("EMAIL", tt.text)})
+		if (err != nil) != (tt.address == "") || err == nil && c.FromAddress() != tt.address {
+			t.Errorf("%q: got %v, want %q", tt.text, err, tt.address)
+		}
+	}
+}
+
 // TestMistakes: every message names line, key and value, and says what is allowed.
 func TestMistakes(t *testing.T) {
 	for _, tt := range []struct{ toml, want string }{
