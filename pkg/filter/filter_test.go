@@ -336,10 +336,8 @@ func converse(t *testing.T, chain *Chain, inner smtp.Backend, rcpts, letter stri
 		return strings.Join(replies, " ")
 	}
 	err = nil
-	for i := range len(letter) {
-		if _, werr := io.WriteString(tx, letter[i:i+1]); err == nil {
-			err = werr
-		}
+	for i := 0; err == nil && i < len(letter); i++ { // the server, too, writes nothing after an error
+		_, err = io.WriteString(tx, letter[i:i+1])
 	}
 	each, isEach := tx.(smtp.EachTx)
 	switch {
