@@ -109,6 +109,10 @@ func TestAgain(t *testing.T) {
 		{"message", "Content-Type: message/rfc822\n", "Subject: \u00fc\n\nx", "Content-Type: message/global\nContent-Transfer-Encoding: base64\nContent-Disposition: attachment; filename=part-1.eml\n", "Subject: \u00fc\n\nx"},
 		{"nonsense", "Content-Type: image/p\x01ng; a=\"\x02\"\nContent-ID: <a b>\nContent-Disposition: attachment; filename=\"../../etc/pass\x03wd\"\n", "x",
 			"Content-Type: application/octet-stream\nContent-Transfer-Encoding: base64\nContent-Disposition: attachment; filename=pass_wd\n", "x"},
+		{"endless type", "Content-Type: image/" + strings.Repeat("x", 1000) + "\n", "x",
+			"Content-Type: application/octet-stream\nContent-Transfer-Encoding: base64\nContent-Disposition: attachment; filename=part-1.bin\n", "x"},
+		{"endless parameter", "Content-Type: image/png; " + strings.Repeat("x", 1000) + "=y\n", "x",
+			"Content-Type: application/octet-stream\nContent-Transfer-Encoding: base64\nContent-Disposition: attachment; filename=part-1.png\n", "x"},
 		{"empty multipart", "Content-Type: multipart/mixed\n", "x", "Content-Type: application/octet-stream\nContent-Transfer-Encoding: base64\nContent-Disposition: attachment; filename=part-1.bin\n", "x"},
 	} {
 		msg := c.header + "\n" + c.body
