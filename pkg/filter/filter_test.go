@@ -268,6 +268,8 @@ func TestTransactions(t *testing.T) {
 			rcpts: "bob alice", kept: []string{"a > bob,alice,archive: " + letter}, replies: "2 2 2 4 5"},
 		{name: "lmtp, deliver refuses", deliver: func(*Message) error { return refused }, each: map[string]error{}, rcpts: "bob far",
 			kept: []string{"a > far: " + letter}, replies: "2 2 2 5 2"},
+		{name: "lmtp, deliver refuses one that was added", filters: []*script{{holds: true, message: add("archive")}}, deliver: func(*Message) error { return refused },
+			each: map[string]error{}, rcpts: "far bob", replies: "2 2 2 5 5"},
 		{name: "lmtp, deliver refuses all", deliver: func(*Message) error { return refused }, each: map[string]error{}, rcpts: "bob", replies: "2 2 5"},
 		{name: "lmtp, deliver discards", deliver: func(*Message) error { return ErrDiscard }, each: map[string]error{}, rcpts: "bob far",
 			kept: []string{"a > far: " + letter}, replies: "2 2 2 2 2"},
