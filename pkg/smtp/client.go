@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -103,6 +104,7 @@ type Client struct {
 	broken    bool // no further command makes sense
 	needReset bool // a transaction was left open
 	stale     bool // see Stale
+	silent    bool // the server was given up because it said nothing
 	scratch   []byte
 }
 
@@ -157,6 +159,11 @@ func (c *Client) under(ctx context.Context, do func() error) error {
 	if !stop() {
 		c.broken = true
 	}
+	return c.reasonOf(ctx, err)
+}
+
+// reasonOf gives the end of ctx as the reason for trouble with the connection that it has closed.
+func (c *Client) reasonOf(ctx context.Context, err error) error {
 	var r *Reply
 	if err != nil && ctx.Err() != nil && !errors.As(err, &r) {
 		return interrupted(ctx)
@@ -300,7 +307,7 @@ func (c *Client) unexpected(r *Reply) error {
 
 // lost gives up the connection. Whatever broke it, the message can be tried again.
 func (c *Client) lost(err error) error {
-	c.broken = true
+	c.broken, c.silent = true, errors.Is(err, os.ErrDeadlineExceeded)
 	c.nc.Close()
 	var bad protocolError
 	switch {

@@ -19,8 +19,8 @@ func (t *transaction) canChunk(b *content) bool {
 	return bytes.IndexByte(c.scratch[:small.Len()], '\r') < 0
 }
 
-// chunk sends the message behind the commands that are waiting, and reads all replies. If the window is full, those of
-// the commands come first, and nobody may be left.
+// chunk writes the message behind the commands that are waiting. If the window is full, their replies come first, and
+// nobody may be left.
 func (t *transaction) chunk(b *content) error {
 	if t.octets+int(b.size) >= maxWindow && len(t.waiting) > 0 {
 		if err := t.answer(); err != nil {
@@ -45,5 +45,5 @@ func (t *transaction) chunk(b *content) error {
 	}
 	wc.Trace(true, "(message)")
 	t.waiting = append(t.waiting, sent{verb: "BDAT"})
-	return t.answer()
+	return nil
 }

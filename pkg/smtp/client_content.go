@@ -158,7 +158,7 @@ func has8bit(p []byte) bool {
 	return all >= 0x80
 }
 
-// writeContent sends the message and its final dot; what fits goes out in one write. If the message can't be read to
+// writeContent writes the message and its final dot; what fits goes out at the next Flush. If the message can't be read to
 // its end the connection is closed without the dot, so that nobody takes a part for the whole.
 func (c *Client) writeContent(b *content) error {
 	dot := c.wc.DotWriter()
@@ -171,14 +171,11 @@ func (c *Client) writeContent(b *content) error {
 	if err != nil {
 		return err
 	}
-	if err = dot.Close(); err == nil {
-		c.wc.Trace(true, "(message)")
-		c.wc.Trace(true, ".")
-		err = c.wc.Flush()
-	}
-	if err != nil {
+	if err = dot.Close(); err != nil {
 		return c.lastWords(err)
 	}
+	c.wc.Trace(true, "(message)")
+	c.wc.Trace(true, ".")
 	return nil
 }
 

@@ -33,10 +33,10 @@ func (c *Client) Send(ctx context.Context, env *mail.Envelope, msg io.Reader, si
 		t.fail(errClosed())
 		return t.results
 	}
-	c.stale = false
 	if err := c.under(ctx, func() error { return t.run(msg, size) }); err != nil {
 		t.fail(err)
 	}
+	c.stale = t.isStale
 	return t.results
 }
 
@@ -49,13 +49,21 @@ type transaction struct {
 	waiting  []sent // commands without a reply yet, in order
 	octets   int    // of these commands
 	answers  int    // replies so far
+	isStale  bool   // the connection ended before the first one
 	accepted []int  // recipients that the server took
 	refused  *Reply // of MAIL
 	data     *Reply // of DATA or BDAT
 
+	body *content
+	todo []int // recipients that can be named to this server
+
 	utf8       bool // SMTPUTF8 is said
 	isChunk    bool // the message went out with BDAT
 	tellsRelay bool // the sender is to hear that the message was relayed (RFC 2852 §4.1.4)
+
+	// follow is called when all of the text is written, before it is sent: the commands of the next message may go with it. It
+	// may be nil.
+	follow func()
 }
 
 // sent is a command on the wire; rcpt is its recipient's index.
@@ -105,13 +113,20 @@ func (t *transaction) accept(i int, r *Reply) {
 	}
 }
 
-// run gives the error that holds for every recipient not decided.
+// run is all of it. It gives the error that holds for every recipient not decided, as begin and end do.
 func (t *transaction) run(msg io.Reader, size int64) error {
-	body, err := t.c.inspect(msg, size)
-	if err != nil {
+	if err := t.begin(msg, size); err != nil {
 		return err
 	}
-	args, err := t.mailArgs(body)
+	return t.end()
+}
+
+// begin looks at the message and writes the commands. Without PIPELINING, or when there are many, they are answered already.
+func (t *transaction) begin(msg io.Reader, size int64) (err error) {
+	if t.body, err = t.c.inspect(msg, size); err != nil {
+		return err
+	}
+	args, err := t.mailArgs(t.body)
 	if err != nil {
 		return err
 	}
@@ -120,12 +135,18 @@ func (t *transaction) run(msg io.Reader, size int64) error {
 		return err
 	}
 	t.utf8 = args.UTF8
-	todo := t.candidates()
-	if len(todo) == 0 {
+	if t.todo = t.candidates(); len(t.todo) == 0 {
 		return nil
 	}
-	if err := t.commands(args.String()+requests, todo, body); err != nil {
-		t.c.stale = t.answers == 0 && t.c.broken
+	return t.staleIf(t.commands(args.String() + requests))
+}
+
+// end reads what the server says to the commands, sends the text if it wants it, and takes the verdict.
+func (t *transaction) end() error {
+	if len(t.todo) == 0 {
+		return nil
+	}
+	if err := t.staleIf(t.answer()); err != nil {
 		return err
 	}
 	switch {
@@ -137,7 +158,13 @@ func (t *transaction) run(msg io.Reader, size int64) error {
 		t.c.needReset = true
 		return t.c.unexpected(t.data)
 	}
-	return t.content(body)
+	return t.content()
+}
+
+// staleIf notes a connection that ended before the server said a word about this message.
+func (t *transaction) staleIf(err error) error {
+	t.isStale = err != nil && t.answers == 0 && t.c.broken
+	return err
 }
 
 // mailArgs decides what MAIL says, or why this message can't go to this server.
@@ -227,10 +254,10 @@ func (t *transaction) candidates() []int {
 	return todo
 }
 
-// commands sends RSET (if a transaction was left open), MAIL, RCPT for each of todo and DATA, or BDAT with the message, in
-// as few writes as PIPELINING allows (RFC 2920), and reads all replies. DATA and BDAT are not sent when it is known that
-// nobody was accepted.
-func (t *transaction) commands(args string, todo []int, b *content) error {
+// commands writes RSET (if a transaction was left open), MAIL, RCPT for each of todo and DATA, or BDAT with the message, for
+// as few writes to the network as PIPELINING allows (RFC 2920). DATA and BDAT are not sent when it is known that nobody was
+// accepted.
+func (t *transaction) commands(args string) error {
 	if t.c.needReset {
 		t.c.needReset = false
 		if err := t.command(sent{verb: "RSET"}, ""); err != nil {
@@ -241,7 +268,7 @@ func (t *transaction) commands(args string, todo []int, b *content) error {
 		return err
 	}
 	dsn := t.c.ext.Has("DSN")
-	for _, i := range todo {
+	for _, i := range t.todo {
 		if t.refused != nil {
 			return nil
 		}
@@ -259,13 +286,10 @@ func (t *transaction) commands(args string, todo []int, b *content) error {
 	if len(t.waiting) == 0 && (t.refused != nil || len(t.accepted) == 0) {
 		return nil
 	}
-	if t.isChunk = t.canChunk(b); t.isChunk {
-		return t.chunk(b)
+	if t.isChunk = t.canChunk(t.body); t.isChunk {
+		return t.chunk(t.body)
 	}
-	if err := t.command(sent{verb: "DATA"}, ""); err != nil {
-		return err
-	}
-	return t.answer()
+	return t.command(sent{verb: "DATA"}, "")
 }
 
 // command writes one command, and reads the replies when the window is full: at once without PIPELINING.
@@ -354,9 +378,15 @@ func (t *transaction) emptyMessage() {
 }
 
 // content sends the message and takes the verdict: one reply, or one for each accepted recipient in LMTP.
-func (t *transaction) content(b *content) error {
-	if err := t.c.writeContent(b); err != nil {
+func (t *transaction) content() error {
+	if err := t.c.writeContent(t.body); err != nil {
 		return err
+	}
+	if t.follow != nil {
+		t.follow()
+	}
+	if err := t.c.wc.Flush(); err != nil {
+		return t.c.lastWords(err)
 	}
 	if !t.c.opt.LMTP {
 		r, err := t.c.reply(t.c.opt.Timeouts.Final)
