@@ -95,8 +95,8 @@ func recipientLine(r queue.RcptStatus) string {
 	if r.MTA != "" {
 		words = append(words, r.MTA)
 	}
-	if trouble := r.Trouble(); trouble != "" {
-		words = append(words, trouble)
+	if r.Reply != "" {
+		words = append(words, r.Reply)
 	}
 	return strings.Join(words, " ")
 }

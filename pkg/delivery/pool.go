@@ -118,6 +118,17 @@ func (p *pool) leave(d *destination, isWell bool, now time.Time) {
 	p.dismiss(d)
 }
 
+// goOn counts a message that the destination was ready to take, by one who keeps his slot. It reports that he may go on with
+// another one: nobody waits for the slot.
+func (p *pool) goOn(d *destination, now time.Time) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	d.window = min(d.window+1, d.max)
+	d.ended = now
+	d.wake()
+	return len(d.waiting) == 0
+}
+
 // wake hands free slots to those who have waited longest.
 func (d *destination) wake() {
 	for d.active < d.window && len(d.waiting) > 0 {

@@ -206,12 +206,15 @@ func (r *Relay) IsCrowded(env *mail.Envelope) bool {
 		if i > 0 && env.Rcpts[i].Domain == env.Rcpts[i-1].Domain {
 			continue
 		}
-		p := r.partOf(env, env.Rcpts[i].Domain)
-		if p.err == nil && r.pool.isCrowded(p.key, r.limit(p), r.now()) {
+		if r.isCrowdedAt(r.partOf(env, env.Rcpts[i].Domain)) {
 			return true
 		}
 	}
 	return false
+}
+
+func (r *Relay) isCrowdedAt(p *part) bool {
+	return p.err == nil && r.pool.isCrowded(p.key, r.limit(p), r.now())
 }
 
 // deliverPart sends to one destination, in as many transactions as the server needs.
@@ -288,6 +291,16 @@ func isTemporary(r mail.Result) bool { return r.Err != nil && !mail.StatusOf(r.E
 
 func allFailed(rcpts []mail.Recipient, err error) []mail.Result {
 	results := make([]mail.Result, len(rcpts))
+	result := resultOf(err)
+	for i, rcpt := range rcpts {
+		results[i] = result
+		results[i].Recipient = rcpt
+	}
+	return results
+}
+
+// resultOf is that of everybody when nothing could be sent.
+func resultOf(err error) mail.Result {
 	result := mail.Result{Err: err}
 	var from *hostError
 	if errors.As(err, &from) {
@@ -300,11 +313,7 @@ func allFailed(rcpts []mail.Recipient, err error) []mail.Result {
 			result.RemoteMTA = from.host
 		}
 	}
-	for i, rcpt := range rcpts {
-		results[i] = result
-		results[i].Recipient = rcpt
-	}
-	return results
+	return result
 }
 
 // hostError says who refused before there was anything to refuse.

@@ -88,8 +88,7 @@ func Listen(t testing.TB) net.Listener {
 	return l
 }
 
-// DialTCP is a Dialer for an address. Its connections are closed at the end of the test, and not before: one that nobody holds
-// any more would be whenever memory is collected.
+// DialTCP is a Dialer for an address.
 func DialTCP(addr string) Dialer {
 	return func(t testing.TB) net.Conn {
 		t.Helper()
@@ -97,7 +96,6 @@ func DialTCP(addr string) Dialer {
 		if err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(func() { conn.Close() })
 		return conn
 	}
 }

@@ -11,11 +11,8 @@ import (
 	"mailx/pkg/vfs"
 )
 
-// work is one candidate from lock to unlock.
-func (p *pass) work(ctx context.Context, c candidate) { p.workUnless(ctx, c, nil) }
-
-// workUnless is work, unless the destination is crowded: then it reports that nothing was done. Without crowd, none is.
-func (p *pass) workUnless(ctx context.Context, c candidate, crowd Crowded) (isPutOff bool) {
+// work is one candidate from lock to unlock. Unless it is forced, one whose destination is crowded is put off: nothing was done.
+func (p *pass) work(ctx context.Context, c candidate, isForced bool) (isPutOff bool) {
 	e, err := p.q.claim(c.spot)
 	if errors.Is(err, errTaken) {
 		p.count(func(s *Stats) { s.Taken++ })
@@ -30,7 +27,7 @@ func (p *pass) workUnless(ctx context.Context, c candidate, crowd Crowded) (isPu
 		p.count(func(s *Stats) { s.Taken++ })
 		return false
 	}
-	err = p.handle(ctx, e, crowd)
+	err = p.handle(ctx, e, isForced)
 	if errors.Is(err, errCrowded) {
 		return true
 	}
@@ -42,7 +39,7 @@ func (p *pass) workUnless(ctx context.Context, c candidate, crowd Crowded) (isPu
 var errCrowded = errors.New("destination is crowded")
 
 // handle reads the entry, tries it, and settles what came of that.
-func (p *pass) handle(ctx context.Context, e *claimed, crowd Crowded) error {
+func (p *pass) handle(ctx context.Context, e *claimed, isForced bool) error {
 	switch err := e.load(); {
 	case errors.Is(err, ErrDamaged):
 		return p.setDamagedAside(e, err)
@@ -67,7 +64,7 @@ func (p *pass) handle(ctx context.Context, e *claimed, crowd Crowded) error {
 			return err
 		}
 	}
-	recs, err := p.tryInTurn(ctx, e, todo, crowd)
+	recs, err := p.tryInTurn(ctx, e, todo, isForced)
 	if err != nil || recs == nil {
 		return err
 	}
@@ -81,9 +78,15 @@ func (p *pass) handle(ctx context.Context, e *claimed, crowd Crowded) error {
 }
 
 // tryInTurn tries when there is room for one more message, and the flush may try one more now; no records: it may not.
-func (p *pass) tryInTurn(ctx context.Context, e *claimed, todo []mail.Recipient, crowd Crowded) ([]record, error) {
-	defer p.takeSlot()()
-	if crowd != nil && crowd.IsCrowded(envelopeFor(e.env, todo)) {
+func (p *pass) tryInTurn(ctx context.Context, e *claimed, todo []mail.Recipient, isForced bool) ([]record, error) {
+	if lane := p.lane(e, todo); lane != nil {
+		return p.tryInLane(ctx, e, todo, lane, isForced)
+	}
+	if p.turns != nil {
+		p.turns.take()
+		defer p.giveTurn(ctx)
+	}
+	if crowd, ok := p.t.(Crowded); ok && !isForced && crowd.IsCrowded(envelopeFor(e.env, todo)) {
 		return nil, errCrowded
 	}
 	if !p.gate.pass(ctx) {
@@ -94,23 +97,33 @@ func (p *pass) tryInTurn(ctx context.Context, e *claimed, todo []mail.Recipient,
 
 // try hands the message to the transport, and gives the records of the attempt.
 func (p *pass) try(ctx context.Context, e *claimed, todo []mail.Recipient) ([]record, error) {
-	begin := record{kind: kindTry, tries: e.prog.tries + 1, at: p.q.opt.Now()}
+	begin := p.beginning(e)
 	if len(todo) > 1 {
 		// Where the outcome could not be written down, nothing is sent in the first place.
 		if err := p.q.note(e.base, e.prog, []record{begin}); err != nil {
 			return nil, err
 		}
 	}
-	p.count(func(s *Stats) { s.Tried++ })
 	early := &early{pass: p, entry: e}
 	results := p.deliver(ctx, e, todo, early)
-	// An attempt that was cut short is not the one that a message expires with.
-	recs := p.judge(e, match(early.without(todo), results), ctx.Err() == nil)
-	p.tell(e, recs)
+	recs := p.judgeAll(ctx, e, early.without(todo), results)
 	if len(todo) == 1 {
 		recs = append(recs, begin)
 	}
 	return recs, nil
+}
+
+// beginning is the record of an attempt as such.
+func (p *pass) beginning(e *claimed) record {
+	return record{kind: kindTry, tries: e.prog.tries + 1, at: p.q.opt.Now()}
+}
+
+// judgeAll gives the records of what became of todo. An attempt that was cut short is not the one that a message expires with.
+func (p *pass) judgeAll(ctx context.Context, e *claimed, todo []mail.Recipient, results []mail.Result) []record {
+	p.count(func(s *Stats) { s.Tried++ })
+	recs := p.judge(e, match(todo, results), ctx.Err() == nil)
+	p.tell(e, recs)
+	return recs
 }
 
 func (p *pass) setDamagedAside(e *claimed, cause error) error {
@@ -221,22 +234,9 @@ func recordOf(res mail.Result) record {
 		rec.status = mail.Status{Class: mail.Temporary}
 	}
 	if rec.reply == "" {
-		rec.mta, rec.reply, rec.cause = "", clean(mail.TextOf(res.Err)), clean(causeOf(res.Err))
+		rec.mta, rec.reply = "", clean(mail.TextOf(res.Err))
 	}
 	return rec
-}
-
-// causeOf is what stands behind the text of an error of our own. No peer and no sender is told that.
-func causeOf(err error) string {
-	var ours *mail.Error
-	var other interface{ MailText() string }
-	switch {
-	case errors.As(err, &ours) && ours.Err != nil:
-		return ours.Err.Error()
-	case errors.As(err, &other):
-		return ""
-	}
-	return err.Error()
 }
 
 // clean makes what a server said one line of bounded length.
@@ -276,9 +276,6 @@ func (q *Queue) logRecord(e *claimed, r *record) {
 	event := maillog.Event{
 		ID: e.env.ID, From: e.env.Sender.Path(), To: r.addr.Path(), Relay: r.mta, Size: e.info.Size() - e.block,
 		Delay: e.age(r.at), Text: r.reply,
-	}
-	if r.cause != "" {
-		event.Err = errors.New(r.cause)
 	}
 	switch r.kind {
 	case kindOK:

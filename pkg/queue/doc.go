@@ -67,6 +67,10 @@
 // A flush that finds a destination crowded, if the [Transport] can tell (see [Crowded]), puts the entry off until the
 // others have had their turn: a destination that says nothing does not hold up the rest.
 //
+// Messages that wait for their turn at the transport may have it early, behind one that goes the same way: see [Pipelining]. Then
+// the server is told of the next one while it stores the last. That costs no promise: the text of a message never leaves before the
+// server has taken its recipient, and each has its own result.
+//
 // # Order of locks and looks
 //
 // A flush lists new/ and cur/, and calls lstat on each name; entries that are not due cost no more. Names that vanish

@@ -41,6 +41,12 @@ type Crowded interface {
 	IsCrowded(env *mail.Envelope) bool
 }
 
+// Pipelining is what a Transport can be, too: it can begin a message on the connection on which it ends another. Lane gives
+// the way of a message that can go so; nil: it goes by Deliver.
+type Pipelining interface {
+	Lane(env *mail.Envelope) mail.Lane
+}
+
 // DefaultParallel is how many messages a flush works on at once.
 const DefaultParallel = 20
 
@@ -110,12 +116,11 @@ type candidate struct {
 
 // pass is one flush.
 type pass struct {
-	q    *Queue
-	t    Transport
-	opt  FlushOptions
-	gate *gate
-	// slots has room for the messages that the transport may have at once; nil: the callers of work see to that.
-	slots chan struct{}
+	q     *Queue
+	t     Transport
+	opt   FlushOptions
+	gate  *gate
+	turns *turns // at the transport; nil: the callers of work see to that
 
 	ended atomic.Int32 // candidates
 
@@ -192,15 +197,6 @@ func (p *pass) isDue(at, now time.Time) bool {
 	return p.opt.All || len(p.opt.IDs) > 0 || !at.After(now) || at.Sub(now) > p.q.opt.Schedule.Lifetime
 }
 
-// takeSlot waits for its turn at the transport.
-func (p *pass) takeSlot() (giveBack func()) {
-	if p.slots == nil {
-		return func() {}
-	}
-	p.slots <- struct{}{}
-	return func() { <-p.slots }
-}
-
 // gate lets as many through as a flush may try, and not faster than it may.
 type gate struct {
 	mu    sync.Mutex
@@ -232,6 +228,13 @@ func (g *gate) pass(ctx context.Context) bool {
 	case <-ctx.Done():
 		return false
 	}
+}
+
+// isNarrow reports that not everything may pass, or not at once.
+func (g *gate) isNarrow() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.left >= 0 || g.pause > 0
 }
 
 // isShut reports that no more may be tried: what is left need not be looked at.

@@ -17,9 +17,9 @@ type line struct {
 	putOff int // at the end of left: put off since the last attempt ended
 }
 
-// perSlot is how many workers there are for each message that is handed to the transport: while one has its turn, others
-// read the next message, or wait for the disk to forget the last one.
-const perSlot = 3
+// perTurn is how many workers there are for each message that the transport has: while one has its turn, others read the
+// next message, or wait for the disk to forget the last one.
+const perTurn = 3
 
 // run gives the candidates to the workers.
 func (p *pass) run(ctx context.Context, due []candidate) {
@@ -35,35 +35,28 @@ func (p *pass) run(ctx context.Context, due []candidate) {
 		p.worker(ctx, l)
 		return
 	}
-	p.slots = make(chan struct{}, parallel)
+	p.turns = &turns{free: parallel}
 	var wg sync.WaitGroup
-	for range min(parallel*perSlot, len(due)) {
+	for range min(parallel*perTurn, len(due)) {
 		wg.Go(func() { p.worker(ctx, l) })
 	}
 	wg.Wait()
 }
 
 func (p *pass) worker(ctx context.Context, l *line) {
-	crowd, _ := p.t.(Crowded)
 	for {
 		if p.gate.isShut() {
 			return
 		}
 		c, isForced, ok := l.take(ctx)
-		switch {
-		case !ok:
+		if !ok {
 			return
-		case isForced:
-			p.work(ctx, c)
-			p.progress(1)
-			l.done(c, false)
-		default:
-			isPutOff := p.workUnless(ctx, c, crowd)
-			if !isPutOff {
-				p.progress(1)
-			}
-			l.done(c, isPutOff)
 		}
+		isPutOff := p.work(ctx, c, isForced)
+		if !isPutOff {
+			p.progress(1)
+		}
+		l.done(c, isPutOff)
 	}
 }
 

@@ -323,7 +323,7 @@ func (r *running) work(ctx context.Context, l *lane, c candidate) {
 		}
 		r.ended <- outcome{l, baseOf(c.name), p.stats, p.errs}
 	}()
-	p.work(ctx, c)
+	p.work(ctx, c, true)
 }
 
 // settle takes note of what became of a message.

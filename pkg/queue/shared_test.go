@@ -66,10 +66,14 @@ func wantOnce(t *testing.T, f *fake, n int, to ...string) {
 
 // R4: ten flushers never send a message twice.
 func TestTenFlushers(t *testing.T) {
+	f := &fake{}
+	testTenFlushers(t, f, f, "ok@a", "temp@a", "ok@b")
+}
+
+func testTenFlushers(t *testing.T, f *fake, transport Transport, to ...string) {
 	const n = 300
 	dir := filepath.Join(t.TempDir(), "queue")
-	fill(t, openReal(t, dir), n, "ok@a", "temp@a", "ok@b")
-	f := &fake{}
+	fill(t, openReal(t, dir), n, to...)
 	var tried sync.Map
 	f.then = func(env *mail.Envelope, r []mail.Result) []mail.Result {
 		_, again := tried.LoadOrStore(env.ID, true)
@@ -85,7 +89,7 @@ func TestTenFlushers(t *testing.T) {
 		flushers.Go(func() {
 			q := openReal(t, dir)
 			for range 3 {
-				if _, err := q.Flush(context.Background(), f, FlushOptions{All: true, Parallel: 4}); err != nil {
+				if _, err := q.Flush(context.Background(), transport, FlushOptions{All: true, Parallel: 4}); err != nil {
 					t.Error(err)
 				}
 			}
@@ -93,10 +97,10 @@ func TestTenFlushers(t *testing.T) {
 	}
 	flushers.Wait()
 	q := openReal(t, dir)
-	if _, err := q.Flush(context.Background(), f, FlushOptions{All: true}); err != nil {
+	if _, err := q.Flush(context.Background(), transport, FlushOptions{All: true}); err != nil {
 		t.Error(err)
 	}
-	wantOnce(t, f, n, "ok@a", "temp@a", "ok@b")
+	wantOnce(t, f, n, to...)
 	if left := items(t, q); len(left) > 0 {
 		t.Errorf("%d are left: %q", len(left), left[0])
 	}

@@ -1,0 +1,171 @@
+package queue
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+
+	"mailx/pkg/mail"
+)
+
+// turns are those of the messages of a flush at its transport: so many at once, and the others wait in their order. Who waits
+// may have his turn earlier, behind a message that goes the same way.
+type turns struct {
+	mu      sync.Mutex
+	free    int
+	waiting []*turn
+}
+
+// maxOvertaken is how many may have their turn before the one who has waited longest.
+const maxOvertaken = 100
+
+// turn is somebody's wish for one: to deliver by himself, or to have his message carried in a lane.
+type turn struct {
+	come      chan struct{} // closed when he has it; with a lane, when it is over
+	overtaken int
+
+	lane     mail.Lane
+	delivery mail.Delivery
+	isForced bool // it must not be put off, however crowded the lane is
+
+	isOver  bool
+	isTried bool
+	results []mail.Result
+	err     error // if not tried; nil: there was no more time for it
+}
+
+// take waits for a turn.
+func (s *turns) take() {
+	t := &turn{come: make(chan struct{})}
+	if !s.begin(t) {
+		<-t.come
+	}
+}
+
+// begin reports that t has its turn at once. Else it waits.
+func (s *turns) begin(t *turn) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.free == 0 {
+		s.waiting = append(s.waiting, t)
+		return false
+	}
+	s.free--
+	return true
+}
+
+// next gives a turn back, and on to the one who has waited longest. If he needs somebody to carry his message he is returned.
+func (s *turns) next() *turn {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.waiting) == 0 {
+		s.free++
+		return nil
+	}
+	t := s.waiting[0]
+	s.waiting = s.waiting[1:]
+	if t.lane == nil {
+		close(t.come)
+		return nil
+	}
+	return t
+}
+
+// follower gives one who waits for the same lane.
+func (s *turns) follower(key string) *turn {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i, t := range s.waiting {
+		if t.lane != nil && t.lane.Key() == key {
+			s.waiting = append(s.waiting[:i], s.waiting[i+1:]...)
+			return t
+		}
+		if i == 0 {
+			if t.overtaken == maxOvertaken {
+				return nil
+			}
+			t.overtaken++
+		}
+	}
+	return nil
+}
+
+// end tells the one who waits, once.
+func (t *turn) end(isTried bool, results []mail.Result, err error) {
+	if !t.isOver {
+		t.isOver, t.isTried, t.results, t.err = true, isTried, results, err
+		close(t.come)
+	}
+}
+
+// lane gives the one of a message that can go by one.
+func (p *pass) lane(e *claimed, todo []mail.Recipient) mail.Lane {
+	t, ok := p.t.(Pipelining)
+	if !ok || p.turns == nil || len(todo) > 1 || p.gate.isNarrow() {
+		return nil
+	}
+	return t.Lane(envelopeFor(e.env, todo))
+}
+
+// tryInLane is tryInTurn for one recipient whose message goes by a lane.
+func (p *pass) tryInLane(ctx context.Context, e *claimed, todo []mail.Recipient, lane mail.Lane, isForced bool) ([]record, error) {
+	t := &turn{come: make(chan struct{}), lane: lane, isForced: isForced}
+	t.delivery.Env = envelopeFor(e.env, todo)
+	t.delivery.Msg, t.delivery.Size = e.message()
+	t.delivery.Done = func(results []mail.Result) { t.end(true, results, nil) }
+	if p.turns.begin(t) {
+		go p.carryAll(ctx, t)
+	}
+	<-t.come
+	if !t.isTried {
+		return nil, t.err
+	}
+	begin := p.beginning(e)
+	return append(p.judgeAll(ctx, e, todo, t.results), begin), nil
+}
+
+// giveTurn gives back what turns.take has given.
+func (p *pass) giveTurn(ctx context.Context) {
+	if t := p.turns.next(); t != nil {
+		go p.carryAll(ctx, t)
+	}
+}
+
+// carryAll has a turn, for t and for those who come after it.
+func (p *pass) carryAll(ctx context.Context, t *turn) {
+	for ; t != nil; t = p.turns.next() {
+		switch {
+		case ctx.Err() != nil:
+			t.end(false, nil, nil)
+		case !t.isForced && t.lane.IsCrowded():
+			t.end(false, nil, errCrowded)
+		default:
+			p.carry(ctx, t)
+		}
+	}
+}
+
+// carry delivers in a lane. A panic of it harms only the messages that it has, and those only for a time.
+func (p *pass) carry(ctx context.Context, first *turn) {
+	has := []*turn{first}
+	defer func() {
+		if r := recover(); r != nil {
+			p.failed(first.delivery.Env.ID, fmt.Errorf("transport panicked: %v", r))
+		}
+		for _, t := range has {
+			t.end(true, nil, nil)
+		}
+	}()
+	first.lane.Carry(ctx, &first.delivery, func() *mail.Delivery {
+		if ctx.Err() != nil {
+			return nil
+		}
+		t := p.turns.follower(first.lane.Key())
+		if t == nil {
+			return nil
+		}
+		has = append(slices.DeleteFunc(has, func(t *turn) bool { return t.isOver }), t)
+		return &t.delivery
+	})
+}

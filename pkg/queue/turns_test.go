@@ -1,0 +1,210 @@
+package queue
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"mailx/pkg/mail"
+)
+
+// laned is a transport with a lane for each domain, on which the next message is asked for before the one before is done. What
+// is for several recipients has none.
+type laned struct {
+	*fake
+	crowded string // domain
+	carry   func(l *fakeLane, first *mail.Delivery, next func() *mail.Delivery)
+
+	followed, alone atomic.Int32 // messages that followed others; that went by Deliver
+}
+
+type fakeLane struct {
+	of     *laned
+	domain string
+}
+
+func (f *laned) Lane(env *mail.Envelope) mail.Lane {
+	if len(env.Rcpts) != 1 {
+		return nil
+	}
+	return &fakeLane{f, env.Rcpts[0].Domain}
+}
+
+func (f *laned) Deliver(ctx context.Context, env *mail.Envelope, msg io.ReaderAt, size int64) []mail.Result {
+	f.alone.Add(1)
+	return f.fake.Deliver(ctx, env, msg, size)
+}
+
+func (l *fakeLane) Key() string     { return l.domain }
+func (l *fakeLane) IsCrowded() bool { return l.domain == l.of.crowded }
+
+func (l *fakeLane) Carry(ctx context.Context, first *mail.Delivery, next func() *mail.Delivery) {
+	if l.of.carry != nil {
+		l.of.carry(l, first, next)
+		return
+	}
+	for d := first; d != nil; {
+		if d.Env.Rcpts[0].Domain != l.domain {
+			panic("wrong lane")
+		}
+		behind := next()
+		if behind != nil {
+			l.of.followed.Add(1)
+		}
+		l.deliver(d)
+		d = behind
+	}
+}
+
+func (l *fakeLane) deliver(d *mail.Delivery) {
+	d.Done(l.of.fake.Deliver(context.Background(), d.Env, d.Msg, d.Size))
+}
+
+// R4 for messages that follow each other.
+func TestTenFlushersWithLanes(t *testing.T) {
+	f := &laned{fake: &fake{}}
+	testTenFlushers(t, f.fake, f, "ok@a")
+	if f.alone.Load() > 0 {
+		t.Errorf("%d messages went alone", f.alone.Load())
+	}
+}
+
+// Each goes by the lane of its domain, behind others as soon as those have their turn.
+func TestLanes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		for i := range 50 {
+			w.mail(fmt.Sprintf("ok%d@x%d", i, i%3))
+		}
+		w.mail("ok@x1", "perm@x2")
+		f := &laned{fake: w.fake}
+		f.fake.then = func(_ *mail.Envelope, r []mail.Result) []mail.Result {
+			time.Sleep(time.Second) // others come to wait
+			return r
+		}
+		stats, err := w.q.Flush(context.Background(), f, FlushOptions{Parallel: 2})
+		if err != nil || stats.Tried != 51 || stats.Done != 51 || stats.Delivered != 51 || stats.Failed != 1 {
+			t.Errorf("got %+v, %v", stats, err)
+		}
+		if n := f.followed.Load(); n < 10 || f.alone.Load() != 1 {
+			t.Errorf("%d messages followed others, %d went alone", n, f.alone.Load())
+		}
+	})
+}
+
+// Where messages may not go at once, none follows another.
+func TestNoLanes(t *testing.T) {
+	for _, opt := range []FlushOptions{{Parallel: 1}, {Max: 3, Parallel: 2}, {Pause: time.Nanosecond, Parallel: 2}} {
+		w := newWorld(t)
+		for range 3 {
+			w.mail("ok@y")
+		}
+		f := &laned{fake: w.fake}
+		stats, err := w.q.Flush(context.Background(), f, opt)
+		if err != nil || stats.Done != 3 || f.alone.Load() != 3 {
+			t.Errorf("%+v: got %+v, %v, %d alone", opt, stats, err, f.alone.Load())
+		}
+	}
+}
+
+// Whatever becomes of a lane, each message has a result, and those without one of their own are tried again later.
+func TestLaneTrouble(t *testing.T) {
+	carries := map[string]func(*fakeLane, *mail.Delivery, func() *mail.Delivery){
+		"panics":           func(*fakeLane, *mail.Delivery, func() *mail.Delivery) { panic("oops") },
+		"panics with two":  func(_ *fakeLane, _ *mail.Delivery, next func() *mail.Delivery) { next(); panic("oops") },
+		"says nothing":     func(*fakeLane, *mail.Delivery, func() *mail.Delivery) {},
+		"forgets the next": func(l *fakeLane, d *mail.Delivery, next func() *mail.Delivery) { next(); l.deliver(d) },
+		"done twice":       func(l *fakeLane, d *mail.Delivery, _ func() *mail.Delivery) { l.deliver(d); d.Done(nil) },
+		"says nothing of it": func(_ *fakeLane, d *mail.Delivery, _ func() *mail.Delivery) {
+			d.Done(nil)
+		},
+	}
+	for name, carry := range carries {
+		w := newWorld(t)
+		for range 10 {
+			w.mail("ok@y")
+		}
+		stats, err := w.q.Flush(context.Background(), &laned{fake: w.fake, carry: carry}, FlushOptions{Parallel: 2})
+		if stats.Delivered+stats.Deferred != 10 || (err != nil) != strings.HasPrefix(name, "panics") {
+			t.Errorf("%s: got %+v, %v", name, stats, err)
+		}
+		if n := len(items(t, w.q)); n != stats.Deferred {
+			t.Errorf("%s: %d in the queue, %d deferred", name, n, stats.Deferred)
+		}
+	}
+}
+
+// A crowded lane has its turn at the end.
+func TestCrowdedLane(t *testing.T) {
+	w := newWorld(t)
+	for i := range 10 {
+		w.mail(fmt.Sprintf("ok%d@slow", i))
+		w.mail(fmt.Sprintf("ok%d@y", i))
+	}
+	stats, err := w.q.Flush(context.Background(), &laned{fake: w.fake, crowded: "slow"}, FlushOptions{Parallel: 2})
+	if err != nil || stats.Done != 20 {
+		t.Errorf("got %+v, %v", stats, err)
+	}
+	if calls := strings.Join(w.fake.calls, " "); strings.Contains(calls[:strings.LastIndex(calls, "@y")], "slow") {
+		t.Errorf("calls %s", calls)
+	}
+}
+
+// Who has waited longest is not overtaken for ever.
+func TestFollowers(t *testing.T) {
+	lanes := map[string]mail.Lane{"a": &fakeLane{domain: "a"}, "b": &fakeLane{domain: "b"}, "": nil}
+	wait := func(s *turns, name string) *turn {
+		turn := &turn{come: make(chan struct{}), lane: lanes[name]}
+		if s.begin(turn) {
+			t.Fatal("has its turn at once")
+		}
+		return turn
+	}
+	s := &turns{}
+	alone, last := wait(s, ""), wait(s, "b")
+	for range maxOvertaken {
+		a := wait(s, "a")
+		if got := s.follower("a"); got != a {
+			t.Fatalf("got %v, want the one that waits for this lane", got)
+		}
+	}
+	wait(s, "a")
+	if got := s.follower("a"); got != nil {
+		t.Errorf("overtaken again, by %v", got)
+	}
+	if s.next() != nil {
+		t.Error("the turn of the first went to another one")
+	}
+	<-alone.come
+	if got := s.next(); got != last {
+		t.Errorf("got %v, want the second", got)
+	}
+	if s.follower("a") == nil || s.next() != nil || s.free != 1 {
+		t.Errorf("got %+v", s)
+	}
+}
+
+// A flush that is told to stop hands over nothing more.
+func TestLanesCancelled(t *testing.T) {
+	w := newWorld(t)
+	for range 20 {
+		w.mail("ok@y")
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	f := &laned{fake: w.fake, carry: func(l *fakeLane, d *mail.Delivery, next func() *mail.Delivery) {
+		cancel()
+		if next() != nil {
+			t.Error("a message is to follow")
+		}
+		l.deliver(d)
+	}}
+	stats, err := w.q.Flush(ctx, f, FlushOptions{Parallel: 2})
+	if err == nil || stats.Tried > 2 || len(items(t, w.q)) != 20-stats.Tried {
+		t.Errorf("got %+v, %v", stats, err)
+	}
+}
