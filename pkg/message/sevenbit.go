@@ -13,22 +13,29 @@ import (
 
 // SevenBit writes a message, in local form, so that a server without 8BITMIME takes it (RFC 6152 §3): every part whose
 // body has 8-bit data is encoded, quoted-printable for text and base64 for the rest, and its header says so; all other
-// parts stay octet for octet. A message without MIME becomes one with it. The message is read twice and never held.
+// parts stay octet for octet, but for what Fit mends. A message without MIME becomes one with it. The message is read twice and
+// never held.
 //
 // The error is permanent, 5.6.3, if that can't be done: 8-bit data in a header, in a part that is signed or encrypted as it
 // is (RFC 1847 §2.1), in one that is encoded already, or in one that must not be encoded. Some of the message may have been
 // written then. Other errors are those of w and msg.
 func SevenBit(w io.Writer, msg io.ReaderAt, size int64) error {
-	root, err := Parse(io.NewSectionReader(msg, 0, size))
+	return convert(&converting{w: bufio.NewWriter(w), msg: msg, to7bit: true}, size)
+}
+
+func convert(s *converting, size int64) error {
+	root, err := Parse(io.NewSectionReader(s.msg, 0, size))
 	if err != nil {
 		return err
 	}
-	s := &sevenBit{w: bufio.NewWriter(w), msg: msg, high: map[*Part]bool{}}
-	if err := s.mark(root); err != nil {
+	s.changes = map[*Part]changes{}
+	if err := s.mark(root, !s.to7bit && isSealed(root.Header)); err != nil {
 		return err
 	}
-	if s.filler, err = pickFiller(root); err != nil {
-		return err
+	if s.to7bit {
+		if s.filler, err = pickFiller(root); err != nil {
+			return err
+		}
 	}
 	if err := s.part(root, true); err != nil {
 		return err
@@ -43,14 +50,26 @@ func errConversion(what string) error {
 	return mail.Permanentf(6, 3, "Message has 8-bit data in %s, and can't be converted", what)
 }
 
-type sevenBit struct {
+// converting is a message on its way into a form that a server takes.
+type converting struct {
 	w          *bufio.Writer
 	msg        io.ReaderAt
-	pos        int64          // of the message, up to which it has been written
-	high       map[*Part]bool // the parts that have 8-bit data in a body
-	boundaries []string       // of the multiparts that are open
-	filler     byte           // stands for 8-bit octets that nobody reads
+	to7bit     bool
+	pos        int64             // of the message, up to which it has been written
+	changes    map[*Part]changes // what must be done
+	boundaries []string          // of the multiparts that are open
+	filler     byte              // stands for 8-bit octets that nobody reads; 0: they stay
 }
+
+// changes says what must be done to a part, or to one inside of it.
+type changes struct {
+	encode bool // the body is encoded
+	high   bool // because of 8-bit data
+	fold   bool // the header has lines that are too long
+	rewrap bool // so has the body, which is encoded already
+}
+
+func (c changes) any() bool { return c.encode || c.fold || c.rewrap }
 
 // pickFiller gives a character that is in no boundary, so that no line becomes one.
 func pickFiller(root *Part) (byte, error) {
@@ -67,52 +86,80 @@ func pickFiller(root *Part) (byte, error) {
 	return 0, errConversion("a multipart that is too odd")
 }
 
-// mark looks through every part once.
-func (s *sevenBit) mark(p *Part) error {
-	inHeader, err := s.scan(p.HeaderAt, p.BodyAt)
-	if err != nil {
+// mark looks through every part once. What is sealed must keep its octets.
+func (s *converting) mark(p *Part, isSealedAround bool) error {
+	head, err := s.scan(p.HeaderAt, p.BodyAt)
+	switch {
+	case err != nil:
 		return err
-	}
-	if inHeader {
+	case head.high && s.to7bit:
 		return errConversion("a header")
 	}
+	c := changes{fold: head.long && !isSealedAround && headerIsWhole(p)}
 	if len(p.Parts) == 0 || isGlobal(p) {
-		s.high[p], err = s.scan(p.BodyAt, p.End)
+		err := s.markLeaf(p, &c, isSealedAround)
+		s.changes[p] = c
 		return err
 	}
 	for _, child := range p.Parts {
-		if err := s.mark(child); err != nil {
+		if err := s.mark(child, isSealedAround || seals(p, child)); err != nil {
 			return err
 		}
-		s.high[p] = s.high[p] || s.high[child]
+		inside := s.changes[child]
+		c.encode, c.high = c.encode || inside.encode, c.high || inside.high
+		c.rewrap = c.rewrap || inside.rewrap || inside.fold
 	}
+	s.changes[p] = c
 	return nil
+}
+
+func (s *converting) markLeaf(p *Part, c *changes, isSealed bool) error {
+	body, err := s.scan(p.BodyAt, p.End)
+	mayMend := !isSealed && headerIsWhole(p)
+	c.high = body.high && s.to7bit
+	c.encode = c.high || mayMend && (body.long || body.nul) && isEncodable(p)
+	c.rewrap = mayMend && !c.encode && body.long && (p.Encoding == encBase64 || p.Encoding == encQP)
+	return err
+}
+
+// isEncodable reports a body that can be encoded (RFC 2045 §6.4) and is not yet.
+func isEncodable(p *Part) bool {
+	isPlain := p.Encoding == enc7bit || p.Encoding == enc8bit || p.Encoding == "binary"
+	return isPlain && p.Type != "multipart" && (p.Type != "message" || isGlobal(p))
+}
+
+// headerIsWhole reports that nothing of a header was left out for its size.
+func headerIsWhole(p *Part) bool {
+	var octets int64
+	for _, f := range p.Header.Fields() {
+		octets += int64(len(f.Raw()))
+	}
+	diff := p.BodyAt - p.HeaderAt - octets
+	return diff >= -1 && diff <= 1
 }
 
 // isGlobal reports a message of RFC 6532 or RFC 6533 inside a message, which may be encoded as a whole.
 func isGlobal(p *Part) bool { return p.Type == "message" && strings.HasPrefix(p.Subtype, "global") }
 
-func (s *sevenBit) scan(from, to int64) (high bool, err error) {
+// scan looks at octets; at all of them only if something is found that nobody else has to know.
+func (s *converting) scan(from, to int64) (o Oddities, err error) {
 	buf := make([]byte, min(32<<10, max(to-from, 1)))
 	for r := io.NewSectionReader(s.msg, from, to-from); ; {
 		n, err := r.Read(buf)
-		for _, c := range buf[:n] {
-			if c >= 0x80 {
-				return true, nil
-			}
-		}
+		o.See(buf[:n])
 		if err == io.EOF {
-			return false, nil
+			return o, nil
 		}
 		if err != nil {
-			return false, err
+			return o, err
 		}
 	}
 }
 
 // part writes what comes before a part, and the part if something has to change there. What does not is written with the next.
-func (s *sevenBit) part(p *Part, isRoot bool) error {
-	if !s.high[p] {
+func (s *converting) part(p *Part, isRoot bool) error {
+	c := s.changes[p]
+	if !c.any() {
 		return nil
 	}
 	if err := s.copyTo(p.HeaderAt); err != nil {
@@ -121,10 +168,10 @@ func (s *sevenBit) part(p *Part, isRoot bool) error {
 	if len(p.Parts) == 0 || isGlobal(p) {
 		return s.leaf(p, isRoot)
 	}
-	if p.Type == "multipart" && (p.Subtype == "signed" || p.Subtype == "encrypted") {
+	if c.high && p.Type == "multipart" && (p.Subtype == "signed" || p.Subtype == "encrypted") {
 		return errConversion("a signed part")
 	}
-	if err := s.header(p, enc7bit, isRoot, nil); err != nil {
+	if err := s.holder(p, c, isRoot); err != nil {
 		return err
 	}
 	if p.Type == "multipart" {
@@ -139,11 +186,29 @@ func (s *sevenBit) part(p *Part, isRoot bool) error {
 	return nil
 }
 
-func (s *sevenBit) leaf(p *Part, isRoot bool) error {
+// holder writes the header of what has parts, if it changes: nothing in there is 8-bit or binary any more.
+func (s *converting) holder(p *Part, c changes, isRoot bool) error {
 	switch {
+	case c.high:
+		return s.header(p, enc7bit, isRoot, nil)
+	case c.encode && p.Encoding == "binary":
+		return s.header(p, enc8bit, isRoot, nil)
+	case c.fold:
+		return s.header(p, "", isRoot, nil)
+	}
+	return nil
+}
+
+func (s *converting) leaf(p *Part, isRoot bool) error {
+	c := s.changes[p]
+	switch {
+	case !c.encode && c.rewrap:
+		return s.rewrap(p, c.fold, isRoot)
+	case !c.encode:
+		return s.header(p, "", isRoot, nil)
 	case p.Type == "multipart", p.Type == "message" && !isGlobal(p):
 		return errConversion("a part of type " + Printable(p.MediaType()))
-	case p.Encoding != enc7bit && p.Encoding != "8bit" && p.Encoding != "binary":
+	case !isEncodable(p):
 		return errConversion("a part that is encoded already")
 	}
 	t, err := s.look(p)
@@ -161,13 +226,14 @@ func (s *sevenBit) leaf(p *Part, isRoot bool) error {
 type leafTraits struct {
 	encoding    string
 	isUTF8      bool
+	isASCII     bool
 	hasFinalEOL bool
 }
 
 // fields are those that a text without a type lacks.
 func (t leafTraits) fields(p *Part) []byte {
 	switch {
-	case p.Header.Has("Content-Type"):
+	case p.Header.Has("Content-Type"), t.isASCII:
 		return nil
 	case t.isUTF8:
 		return []byte("Content-Type: text/plain; charset=utf-8\n")
@@ -176,8 +242,8 @@ func (t leafTraits) fields(p *Part) []byte {
 }
 
 // look reads a body by lines. Quoted-printable breaks long lines, and must not make a boundary out of the rest of one.
-func (s *sevenBit) look(p *Part) (t leafTraits, err error) {
-	t = leafTraits{encoding: encQP, isUTF8: true}
+func (s *converting) look(p *Part) (t leafTraits, err error) {
+	t = leafTraits{encoding: encQP, isUTF8: true, isASCII: true}
 	if p.Type != "text" {
 		t.encoding = encBase64
 	}
@@ -187,7 +253,7 @@ func (s *sevenBit) look(p *Part) (t leafTraits, err error) {
 		line, err := br.ReadSlice('\n')
 		traits := inspect(line)
 		octets, escapes = octets+int64(len(line)), escapes+int64(traits.escapes)
-		t.isUTF8, t.hasFinalEOL = t.isUTF8 && traits.utf8, traits.lf
+		t.isUTF8, t.isASCII, t.hasFinalEOL = t.isUTF8 && traits.utf8, t.isASCII && traits.high == 0, traits.lf
 		if errors.Is(err, bufio.ErrBufferFull) || len(line) > 0 && s.hasBoundary(line) {
 			t.encoding = encBase64
 		}
@@ -205,7 +271,7 @@ func (s *sevenBit) look(p *Part) (t leafTraits, err error) {
 	return t, nil
 }
 
-func (s *sevenBit) hasBoundary(line []byte) bool {
+func (s *converting) hasBoundary(line []byte) bool {
 	if !bytes.Contains(line, []byte("--")) {
 		return false
 	}
@@ -218,23 +284,21 @@ func (s *sevenBit) hasBoundary(line []byte) bool {
 }
 
 // header writes the header of a part that changes: with another Content-Transfer-Encoding, where the old one was or at
-// the end, and with what is missing.
-func (s *sevenBit) header(p *Part, encoding string, isRoot bool, missing []byte) error {
-	var octets int64
-	isThere := false
+// the end, with what is missing, and in lines that are not too long. Without an encoding the old one stays.
+func (s *converting) header(p *Part, encoding string, isRoot bool, missing []byte) error {
+	if !headerIsWhole(p) {
+		return mail.Permanentf(6, 3, "Message has 8-bit data, and a header too large to be changed")
+	}
+	isThere := encoding == ""
 	for _, f := range p.Header.Fields() {
-		octets += int64(len(f.Raw()))
-		if !f.Is("Content-Transfer-Encoding") {
-			s.w.Write(f.Raw())
+		if encoding == "" || !f.Is("Content-Transfer-Encoding") {
+			s.w.Write(foldedField(f, s.changes[p].fold))
 		} else if !isThere {
 			isThere = true
 			s.w.WriteString("Content-Transfer-Encoding: " + encoding + "\n")
 		}
 	}
-	if diff := p.BodyAt - p.HeaderAt - octets; diff < -1 || diff > 1 { // some of it did not fit
-		return mail.Permanentf(6, 3, "Message has 8-bit data, and a header too large to be changed")
-	}
-	if isRoot && !p.Header.Has("MIME-Version") {
+	if isRoot && encoding != "" && !p.Header.Has("MIME-Version") {
 		s.w.WriteString("MIME-Version: 1.0\n")
 	}
 	s.w.Write(missing)
@@ -247,7 +311,7 @@ func (s *sevenBit) header(p *Part, encoding string, isRoot bool, missing []byte)
 
 // body writes a body encoded. What comes after it begins with the line end of the boundary, so it has none of its own but
 // the last one of a text.
-func (s *sevenBit) body(p *Part, t leafTraits) error {
+func (s *converting) body(p *Part, t leafTraits) error {
 	r := io.NewSectionReader(s.msg, p.BodyAt, p.Size())
 	if t.encoding == encBase64 {
 		end := &endless{w: s.w, end: "\n"}
@@ -261,11 +325,15 @@ func (s *sevenBit) body(p *Part, t leafTraits) error {
 
 // copyTo writes what stays as it is. 8-bit octets are left only before the first boundary of a multipart and behind its
 // last, where nobody reads.
-func (s *sevenBit) copyTo(to int64) error {
+func (s *converting) copyTo(to int64) error {
 	if to <= s.pos {
 		return nil
 	}
-	_, err := io.Copy(asciiWriter{s.w, s.filler}, io.NewSectionReader(s.msg, s.pos, to-s.pos))
+	w := io.Writer(s.w)
+	if s.to7bit {
+		w = asciiWriter{s.w, s.filler}
+	}
+	_, err := io.Copy(w, io.NewSectionReader(s.msg, s.pos, to-s.pos))
 	s.pos = to
 	return err
 }

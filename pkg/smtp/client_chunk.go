@@ -13,7 +13,7 @@ import (
 func (t *transaction) canChunk(b *content) bool {
 	c := t.c
 	small, ok := b.r.(*bytes.Reader)
-	if !ok || !c.opt.Chunk || c.opt.LMTP || !c.ext.Has("CHUNKING") || !c.ext.Has("PIPELINING") {
+	if !ok || b.convert != nil || !c.opt.Chunk || c.opt.LMTP || !c.ext.Has("CHUNKING") || !c.ext.Has("PIPELINING") {
 		return false
 	}
 	return bytes.IndexByte(c.scratch[:small.Len()], '\r') < 0

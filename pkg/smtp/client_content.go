@@ -18,21 +18,40 @@ type content struct {
 	known        bool  // the message has been looked at
 	is8bit       bool
 	is8bitHeader bool
+	odd          message.Oddities
+	isUnfit      bool // it has NUL, or lines that are too long
 	last         byte // octet seen last
 	inBody       bool
 	octets       int64 // seen so far
 	lines        int64
 
 	at      io.ReaderAt // the message, from its start; nil if it can be read only once
-	convert bool        // it is converted on the way
+	convert conversion  // on the way; nil: none is needed
 }
 
-// toSevenBit makes the content one without 8-bit data. A small one is there at once; a large one is converted twice, now
-// to know that it can be done and what size it has, and again while it is sent.
+// conversion is message.SevenBit or message.Fit.
+type conversion func(w io.Writer, msg io.ReaderAt, size int64) error
+
+// toSevenBit makes the content one without 8-bit data.
 func (b *content) toSevenBit(c *Client) error {
 	if b.at == nil {
 		return mail.Permanentf(6, 3, "Message has 8-bit data, which %s does not take", printable(c.opt.Server))
 	}
+	b.is8bit, b.isUnfit = false, false
+	return b.convertBy(c, message.SevenBit)
+}
+
+// toFit mends what RFC 5321 has no room for, as far as it can. A server for local delivery may take anything.
+func (b *content) toFit(c *Client) error {
+	if !b.isUnfit || b.at == nil || c.opt.LMTP {
+		return nil
+	}
+	return b.convertBy(c, message.Fit)
+}
+
+// convertBy converts a small content at once, and a large one twice: now to know that it can be done and what size it has, and
+// again while it is sent.
+func (b *content) convertBy(c *Client, convert conversion) error {
 	var small bytes.Buffer
 	isSmall := b.octets <= maxBuffered/4 // encoded it is at most three times as large, and a little
 	seen := &content{last: '\n'}
@@ -40,7 +59,7 @@ func (b *content) toSevenBit(c *Client) error {
 	if isSmall {
 		to = io.MultiWriter(seen, &small)
 	}
-	if err := message.SevenBit(to, b.at, b.octets); err != nil {
+	if err := convert(to, b.at, b.octets); err != nil {
 		if mail.StatusOf(err).IsPermanent() {
 			return err
 		}
@@ -48,8 +67,9 @@ func (b *content) toSevenBit(c *Client) error {
 	}
 	seen.finish()
 	isSmall = isSmall && small.Len() <= len(c.scratch)
-	b.size, b.is8bit, b.convert = seen.size, false, !isSmall
+	b.size, b.convert = seen.size, convert
 	if isSmall {
+		b.convert = nil
 		b.octets = int64(copy(c.scratch, small.Bytes()))
 		b.r = bytes.NewReader(c.scratch[:b.octets])
 	}
@@ -127,6 +147,7 @@ func (b *content) see(p []byte) {
 		b.inBody = end < len(p)
 	}
 	b.is8bit = b.is8bit || has8bit(p)
+	b.isUnfit = b.isUnfit || b.odd.Unfit(p)
 	b.last = p[len(p)-1]
 }
 
@@ -163,7 +184,7 @@ func has8bit(p []byte) bool {
 func (c *Client) writeContent(b *content) error {
 	dot := c.wc.DotWriter()
 	var err error
-	if b.convert {
+	if b.convert != nil {
 		err = c.convertContent(dot, b)
 	} else {
 		err = c.copyContent(dot, b.r)
@@ -179,10 +200,10 @@ func (c *Client) writeContent(b *content) error {
 	return nil
 }
 
-// convertContent sends what toSevenBit has found out to be possible.
+// convertContent sends what convertBy has found out to be possible.
 func (c *Client) convertContent(to io.Writer, b *content) error {
 	out := &stickyWriter{w: to}
-	err := message.SevenBit(out, b.at, b.octets)
+	err := b.convert(out, b.at, b.octets)
 	switch {
 	case out.err != nil:
 		return c.lastWords(out.err)

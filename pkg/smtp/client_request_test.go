@@ -120,6 +120,51 @@ func TestSendConverted(t *testing.T) {
 	}
 }
 
+// What RFC 5321 has no room for is mended on its way, small or large, whether it goes by DATA or by BDAT; but not in what is
+// signed, nor for a server that delivers.
+func TestSendFit(t *testing.T) {
+	const header = "MIME-Version: 1.0\nContent-Type: text/plain; charset=utf-8\n"
+	long := "é" + strings.Repeat("x", 1000)
+	soft := "=C3=A9" + strings.Repeat("x", 69) + "=\n" + strings.Repeat(strings.Repeat("x", 75)+"=\n", 12) + strings.Repeat("x", 31)
+	seal := "DKIM-Signature: v=1\n"
+	for name, c := range map[string]struct {
+		before, text, want string
+		hide               []string
+	}{
+		"small":      {"", long + "\n\x00\n", soft + "\n=00\n", nil},
+		"small DATA": {"", long + "\n.\n", soft + "\n.\n", []string{"CHUNKING"}},
+		"larger":     {"", strings.Repeat(long+"\nx\n", 20), strings.Repeat(soft+"\nx\n", 20), nil},
+		"large":      {"", strings.Repeat(long+"\n", 100), strings.Repeat(soft+"\n", 100), nil},
+		"7 bit":      {"", strings.Repeat(long+"\n", 20), strings.Repeat(soft+"\n", 20), []string{"8BITMIME", "SMTPUTF8"}},
+		"signed":     {seal, long + "\n", "", nil},
+	} {
+		sink := mailtest.StartSink(t, mailtest.SinkOptions{Hide: c.hide})
+		opt := testOptions()
+		opt.Chunk = true
+		client, err := dial(t, sink.Addr, opt)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, want := c.before+header+"\n"+c.text, c.before+header+"Content-Transfer-Encoding: quoted-printable\n\n"+c.want
+		if c.want == "" {
+			want = text
+		}
+		msg := io.NewSectionReader(strings.NewReader(text), 0, int64(len(text)))
+		if results := client.Send(t.Context(), envelope(t, "me@x.example", "a@y.example"), msg, msg.Size()); results[0].Err != nil {
+			t.Fatalf("%s: %v", name, results[0].Err)
+		}
+		got := sink.Messages()
+		if len(got) != 1 || got[0].Data != strings.ReplaceAll(want, "\n", "\r\n") {
+			t.Errorf("%s: got %.300q of %d octets, want %.300q of %d", name, got[0].Data, len(got[0].Data), want, len(want))
+		}
+		client.Quit()
+	}
+	b := content{isUnfit: true, at: strings.NewReader("\n\x00"), octets: 2}
+	if err := b.toFit(&Client{opt: ClientOptions{LMTP: true}}); err != nil || b.r != nil || b.convert != nil {
+		t.Errorf("LMTP: converted, %v", err)
+	}
+}
+
 // A domain in U-labels goes to a server without SMTPUTF8 in A-labels.
 func TestSendALabels(t *testing.T) {
 	c, s := one(t, "250 x", testOptions())

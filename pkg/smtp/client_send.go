@@ -26,7 +26,7 @@ func errClosed() error { return mail.Temporaryf(4, 2, "Connection is closed") }
 //
 // Recipients beyond MaxTransaction are not tried; they get 4.5.3. If the server takes no 8-bit data the message is
 // converted (message.SevenBit), which has to be possible (5.6.3) and needs a message of up to 64 KiB or one that is an
-// io.ReaderAt and an io.Seeker at its start. When ctx ends the connection is closed, and what has not been answered is temporary.
+// io.ReaderAt and an io.Seeker at its start. On that condition, NUL and lines that are too long for SMTP are mended, too (message.Fit). When ctx ends the connection is closed, and what has not been answered is temporary.
 func (c *Client) Send(ctx context.Context, env *mail.Envelope, msg io.Reader, size int64) []mail.Result {
 	t := newTransaction(c, env)
 	if c.broken {
@@ -188,6 +188,9 @@ func (t *transaction) mailArgs(b *content) (*MailArgs, error) {
 		if err := b.toSevenBit(t.c); err != nil {
 			return nil, err
 		}
+	}
+	if err := b.toFit(t.c); err != nil {
+		return nil, err
 	}
 	if limit := ext.MaxSize(); limit > 0 && b.size > limit {
 		return nil, mail.Permanentf(3, 4, "Message of %d octets is too big for %s, which takes %d",
