@@ -268,6 +268,8 @@ func TestTransactions(t *testing.T) {
 			rcpts: "bob alice", kept: []string{"a > bob,alice,archive: " + letter}, replies: "2 2 2 4 5"},
 		{name: "lmtp, deliver refuses", deliver: func(*Message) error { return refused }, each: map[string]error{}, rcpts: "bob far",
 			kept: []string{"a > far: " + letter}, replies: "2 2 2 5 2"},
+		{name: "lmtp, deliver refuses one that was added", filters: []*script{{holds: true, message: add("archive")}}, deliver: func(*Message) error { return refused },
+			each: map[string]error{}, rcpts: "far bob", replies: "2 2 2 5 5"},
 		{name: "lmtp, deliver refuses all", deliver: func(*Message) error { return refused }, each: map[string]error{}, rcpts: "bob", replies: "2 2 5"},
 		{name: "lmtp, deliver discards", deliver: func(*Message) error { return ErrDiscard }, each: map[string]error{}, rcpts: "bob far",
 			kept: []string{"a > far: " + letter}, replies: "2 2 2 2 2"},
@@ -336,10 +338,8 @@ func converse(t *testing.T, chain *Chain, inner smtp.Backend, rcpts, letter stri
 		return strings.Join(replies, " ")
 	}
 	err = nil
-	for i := range len(letter) {
-		if _, werr := io.WriteString(tx, letter[i:i+1]); err == nil {
-			err = werr
-		}
+	for i := 0; err == nil && i < len(letter); i++ { // the server, too, writes nothing after an error
+		_, err = io.WriteString(tx, letter[i:i+1])
 	}
 	each, isEach := tx.(smtp.EachTx)
 	switch {

@@ -216,7 +216,7 @@ func (t *tx) deliver(m *Message, v *verdicts) {
 	home, err := t.askDeliver(m)
 	discarded := errors.Is(err, ErrDiscard)
 	if err != nil && !discarded {
-		if !v.each || len(home.Env.Rcpts) == len(m.Env.Rcpts) {
+		if !v.each || len(home.Env.Rcpts) == len(m.Env.Rcpts) || t.hasAdded(home) {
 			v.all = err
 			return
 		}
@@ -232,6 +232,11 @@ func (t *tx) deliver(m *Message, v *verdicts) {
 	default:
 		t.send(v, m.part(away(m, home)))
 	}
+}
+
+// hasAdded reports a recipient that a filter has added. What goes wrong with it all are told, so none may have the message.
+func (t *tx) hasAdded(m *Message) bool {
+	return slices.ContainsFunc(m.Env.Rcpts, func(r mail.Recipient) bool { return !slices.ContainsFunc(t.told, sameAs(r)) })
 }
 
 // askDeliver gives the part of m that goes into mailboxes, as Deliver leaves it, and its verdict; nil if there is none.

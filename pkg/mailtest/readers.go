@@ -88,7 +88,8 @@ func Listen(t testing.TB) net.Listener {
 	return l
 }
 
-// DialTCP is a Dialer for an address.
+// DialTCP is a Dialer for an address. Its connections are closed at the end of the test, and not before: one that nobody holds
+// any more would be whenever memory is collected.
 func DialTCP(addr string) Dialer {
 	return func(t testing.TB) net.Conn {
 		t.Helper()
@@ -96,6 +97,7 @@ func DialTCP(addr string) Dialer {
 		if err != nil {
 			t.Fatal(err)
 		}
+		t.Cleanup(func() { conn.Close() })
 		return conn
 	}
 }

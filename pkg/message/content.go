@@ -96,10 +96,19 @@ func (a Attached) Again(msg io.ReaderAt) Attachment {
 	if id = strings.TrimSuffix(strings.TrimPrefix(id, "<"), ">"); ValidContentID(id) {
 		b.ContentID = id
 	}
-	if _, _, err := b.mediaType(); err != nil {
+	if !b.hasWritableType() {
 		b.Type = "application/octet-stream"
 	}
 	return b
+}
+
+// hasWritableType reports a media type that fits into a header.
+func (a Attachment) hasWritableType() bool {
+	mediaType, params, err := a.mediaType()
+	if err == nil {
+		_, err = appendField(nil, "Content-Type", paramTokens(mediaType, params...))
+	}
+	return err == nil
 }
 
 // contentType prints the type with its parameters, but for those that are said elsewhere.

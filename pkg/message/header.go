@@ -103,8 +103,9 @@ type headerReader struct {
 	lim    Limits
 	buf    []byte
 	starts []int
-	lines  int  // with the empty one
-	inPart bool // inside a multipart, where a line that starts with "--" is a boundary and never a field
+	lines  int   // with the empty one
+	ending int64 // octets of the line end that was read last
+	inPart bool  // inside a multipart, where a line that starts with "--" is a boundary and never a field
 }
 
 func (r *headerReader) read() error {
@@ -120,7 +121,8 @@ func (r *headerReader) read() error {
 			return err
 		case kind == lineEmpty:
 			r.lines++
-			_, err := r.br.ReadSlice('\n')
+			line, err := r.br.ReadSlice('\n')
+			r.ending = lineEndOf(line)
 			return err
 		case kind == lineOther, kind == lineFolded && len(r.starts) == 0:
 			return nil
@@ -157,6 +159,7 @@ func (r *headerReader) line() error {
 		}
 		r.endLine()
 		r.lines++
+		r.ending = lineEndOf(part)
 		return nil
 	}
 }

@@ -84,6 +84,7 @@ type mimeScanner struct {
 	parts      int
 	lf         int64 // LF read so far
 	endLF      int64 // LF before the end of the part that was read last
+	ending     int64 // octets of the last line end of the header that belongs to that part
 	err        error
 }
 
@@ -91,6 +92,7 @@ type mimeScanner struct {
 type stop struct {
 	level   int
 	final   bool
+	at      int64 // offset of the boundary line
 	lineEnd int64 // of the boundary line
 }
 
@@ -117,6 +119,7 @@ func (s *mimeScanner) entity(path, defaultType string) (*Part, stop) {
 	}
 	end := s.body(p)
 	p.Lines = s.endLF - bodyLF
+	s.ending = r.ending
 	return p, end
 }
 
@@ -147,11 +150,17 @@ func (s *mimeScanner) body(p *Part) stop {
 	return s.skip(p, 0)
 }
 
-// embedded reads the message inside a message/rfc822 part.
+// embedded reads the message inside a message/rfc822 part. If it ends with its header, the boundary takes the last line end
+// of that.
 func (s *mimeScanner) embedded(p *Part) stop {
 	s.depth++
 	child, end := s.entity(p.Path, "text/plain")
 	s.depth--
+	if end.level >= 0 && end.at == child.BodyAt && s.ending > 0 {
+		child.BodyAt -= s.ending
+		child.End = child.BodyAt
+		s.endLF--
+	}
 	p.Parts = []*Part{child}
 	p.End = child.End
 	return end
@@ -196,7 +205,7 @@ func (s *mimeScanner) skip(p *Part, lineEnd int64) stop {
 		if end, ok := s.boundary(line); ok && start {
 			p.End, s.endLF = at-lineEnd, s.lf-min(lineEnd, 1)
 			s.lf += min(ending, 1)
-			end.lineEnd = ending
+			end.at, end.lineEnd = at, ending
 			return end
 		}
 		start, lineEnd = ending > 0, ending

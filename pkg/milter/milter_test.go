@@ -3,6 +3,7 @@ package milter
 import (
 	"context"
 	"crypto/tls"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -504,7 +505,7 @@ var negotiated = packet('O', "\x00\x00\x00\x06\x00\x00\x01\xff"+"\x00\x0f\xf3\x7
 
 // TestHostile: whatever stands at the other end, there is a verdict, in time, and nothing is left behind.
 func TestHostile(t *testing.T) {
-	defer mailtest.CheckLeaks(t)
+	mailtest.CheckLeaks(t)
 	endless := func(s string) func(net.Conn) {
 		return func(nc net.Conn) {
 			for {
@@ -574,6 +575,66 @@ func TestHostile(t *testing.T) {
 			l.Close()
 			serving.Wait()
 		})
+	}
+}
+
+// TestFailsAtRcpt: a milter that goes while it is told of recipients has not judged the message, so nobody gets it unseen.
+func TestFailsAtRcpt(t *testing.T) {
+	const now = "4.7.1 Message can't be checked now, try again later"
+	for d, want := range map[Default]string{
+		TempFail: "ok, ok, " + now + ", " + now,
+		Reject:   "ok, ok, 5.7.1 Message can't be checked, 5.7.1 Message can't be checked",
+		Accept:   "ok, ok, ok, ok",
+	} {
+		f := &Filter{Network: "unix", Address: serveRaw(t, goneAfter('R', 2)), Default: d}
+		if o := post(t, connect(t, f), letter); o.verdict != want {
+			t.Errorf("default %d: got %s, want %s", d, o.verdict, want)
+		}
+	}
+}
+
+// serveRaw has a function of the test stand where a milter would, for one connection.
+func serveRaw(t *testing.T, behave func(net.Conn)) string {
+	t.Helper()
+	l, err := net.Listen("unix", filepath.Join(t.TempDir(), "m.sock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if nc, err := l.Accept(); err == nil {
+			behave(nc)
+			nc.Close()
+		}
+	}()
+	t.Cleanup(func() { l.Close(); <-done })
+	return l.Addr().String()
+}
+
+// goneAfter is a milter that wants to hear of everything and has nothing against it, until a command has come for the nth time.
+func goneAfter(command byte, nth int) func(net.Conn) {
+	return func(nc net.Conn) {
+		for head := make([]byte, 5); ; {
+			if _, err := io.ReadFull(nc, head); err != nil {
+				return
+			}
+			if _, err := io.CopyN(io.Discard, nc, int64(binary.BigEndian.Uint32(head))-1); err != nil {
+				return
+			}
+			switch head[4] {
+			case command:
+				if nth--; nth == 0 {
+					return
+				}
+			case 'O':
+				io.WriteString(nc, packet('O', "\x00\x00\x00\x06\x00\x00\x01\xff\x00\x00\x00\x00"))
+				continue
+			case 'D': // macros have no answer
+				continue
+			}
+			io.WriteString(nc, packet('c', ""))
+		}
 	}
 }
 

@@ -31,6 +31,7 @@ type session struct {
 	inMessage bool  // the milter waits for more of a message
 	done      bool  // the milter has said what becomes of this message, whatever comes
 	discard   bool  // and that is: nothing
+	failed    error // the milter has failed this message, and this is what the rest of it is told
 }
 
 // verdict is how a milter answered.
@@ -49,7 +50,8 @@ func (s *session) call(exchange func() (*gomilter.Action, error)) (verdict, erro
 	if err != nil {
 		s.hangUp()
 		s.done, s.inMessage = true, false
-		return accepted, s.f.failure(err)
+		s.failed = s.f.failure(err)
+		return accepted, s.failed
 	}
 	switch action.Code {
 	case gomilter.ActAccept:
@@ -78,7 +80,7 @@ func guarded(exchange func() (*gomilter.Action, error)) (action *gomilter.Action
 
 // Mail begins a message, after the connection if the milter does not know it yet.
 func (s *session) Mail(_ context.Context, p *smtp.Peer, env *mail.Envelope) error {
-	s.done, s.discard, s.inMessage = false, false, false
+	s.done, s.discard, s.inMessage, s.failed = false, false, false, nil
 	if s.trusted {
 		s.done = true
 		return nil
@@ -185,10 +187,10 @@ func (s *session) ofConnection(v verdict, err error) error {
 	return nil
 }
 
-// Rcpt tells of a recipient. A refusal is about this one only.
+// Rcpt tells of a recipient. A refusal is about this one only; a failure about all that follow, and the message.
 func (s *session) Rcpt(_ context.Context, r mail.Recipient) error {
 	if s.done {
-		return nil
+		return s.failed
 	}
 	s.nc.begin()
 	return s.judge(func() (*gomilter.Action, error) {
@@ -206,7 +208,7 @@ func (s *session) Message(_ context.Context, m *filter.Message) error {
 		return filter.ErrDiscard
 	}
 	if s.done {
-		return nil
+		return s.failed
 	}
 	defer s.Abort()
 	s.nc.begin()
