@@ -95,8 +95,8 @@ func recipientLine(r queue.RcptStatus) string {
 	if r.MTA != "" {
 		words = append(words, r.MTA)
 	}
-	if r.Reply != "" {
-		words = append(words, r.Reply)
+	if trouble := r.Trouble(); trouble != "" {
+		words = append(words, trouble)
 	}
 	return strings.Join(words, " ")
 }

@@ -206,7 +206,7 @@ func (a *answering) own() []message.Mailbox {
 	}
 	cfg := a.sys.cfg
 	var all []message.Mailbox
-	for _, text := range append([]string{cfg.From}, cfg.Addresses...) {
+	for _, text := range slices.Concat([]string{cfg.From}, cfg.Addresses, cfg.AccountAddresses()) {
 		if m, err := message.ParseMailbox(text); err == nil {
 			all = append(all, m)
 		}
@@ -219,27 +219,40 @@ func (a *answering) own() []message.Mailbox {
 	if a.o.from != nil {
 		all = append(all, *a.o.from)
 	}
-	a.ownList = a.qualified(all)
+	a.ownList = a.qualified(append(all, a.deliveredTo()...))
 	return a.ownList
+}
+
+// deliveredTo are the addresses that the message was delivered to and that an account has by a pattern. Elsewhere a pattern such
+// as *@example.org says nothing: it fits colleagues, too.
+func (a *answering) deliveredTo() []message.Mailbox {
+	list := a.named("Delivered-To", "X-Original-To")
+	return slices.DeleteFunc(list, func(m message.Mailbox) bool { return a.sys.cfg.AccountOf(m.Address.String()) == "" })
+}
+
+// named are the mailboxes in the fields with these names.
+func (a *answering) named(fields ...string) (all []message.Mailbox) {
+	for _, name := range fields {
+		for _, value := range a.root.Header.Values(name) {
+			list, _ := message.ParseMailboxesLoosely(value)
+			all = append(all, list...)
+		}
+	}
+	return all
 }
 
 // addressed is the own address that the message came to, so that the answer comes from there; nil if that is not clear.
 func (a *answering) addressed() *message.Mailbox {
-	for _, name := range []string{"To", "Cc", "Delivered-To", "X-Original-To"} {
-		for _, value := range a.root.Header.Values(name) {
-			list, _ := message.ParseMailboxesLoosely(value)
-			for _, m := range list {
-				if a.isOwn(m.Address) {
-					return a.named(m)
-				}
-			}
+	for _, m := range a.named("To", "Cc", "Delivered-To", "X-Original-To") {
+		if a.isOwn(m.Address) {
+			return a.signed(m)
 		}
 	}
 	return nil
 }
 
-// named gives an own address the name that its owner uses, never the one that others give him.
-func (a *answering) named(m message.Mailbox) *message.Mailbox {
+// signed gives an own address the name that its owner uses, never the one that others give him.
+func (a *answering) signed(m message.Mailbox) *message.Mailbox {
 	m.Name = ""
 	for _, own := range a.own() {
 		if own.Name != "" {

@@ -33,7 +33,7 @@ func (s *system) allRoutes() (*routes, error) {
 		TokenCommand: c.TokenCommand, Mechanism: c.Mechanism}); err != nil {
 		return nil, err
 	}
-	all.other.Masquerade = s.mask(c.Rewrite, c.From, func(sender string) bool { return strings.EqualFold(sender, c.From) })
+	all.other.Masquerade = s.mask(c.Rewrite, c.FromAddress(), func(sender string) bool { return strings.EqualFold(sender, c.FromAddress()) })
 	if all.byAccount, err = s.routesByAccount(); err != nil {
 		return nil, err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"iter"
 	"strings"
 
 	"mailx/pkg/mail"
@@ -18,7 +19,7 @@ func (h *handover) each(ctx context.Context) error {
 		return err
 	}
 	defer all.close()
-	if h.opt.skipEmpty && all.isEmpty() {
+	if h.opt.skipEmpty && h.opt.merge == nil && all.isEmpty() {
 		return nil
 	}
 	if h.opt.dryRun {
@@ -27,13 +28,16 @@ func (h *handover) each(ctx context.Context) error {
 	ctx, cancel := h.limited(ctx)
 	defer cancel()
 	var outcomes []outcome
-	for i := range all.rcpts {
-		some, err := all.hand(ctx, i)
+	for opt, err := range all.each() {
+		var some []outcome
+		if err == nil {
+			some, err = all.hand(ctx, opt)
+		}
 		if err != nil && len(outcomes) == 0 { // it is the same for the others, and nothing was sent
 			return err
 		}
 		if err != nil {
-			some = []outcome{{Result: mail.Result{Recipient: mail.Recipient{Address: all.rcpts[i].Address}, Err: err}}}
+			some = []outcome{{Result: mail.Result{Recipient: mail.Recipient{Address: opt.to[0].Address}, Err: err}}}
 		}
 		outcomes = append(outcomes, some...)
 	}
@@ -107,10 +111,29 @@ func holdAtMost(r io.Reader, max int64) (*held, error) {
 	return h, nil
 }
 
-// letter is the one for recipient i.
-func (s *separated) letter(i int) (*letter, error) {
+// each gives the options for each message. All rows have been tried before, so an error is one of reading them again.
+func (s *separated) each() iter.Seq2[*sendOptions, error] {
+	return func(yield func(*sendOptions, error) bool) {
+		if merge := s.h.opt.merge; merge != nil {
+			for one := range merge.rows() {
+				if !yield(merge.fill(s.common(), one)) {
+					return
+				}
+			}
+		}
+		for i := range s.rcpts {
+			o := s.common()
+			o.to, o.skipEmpty = s.rcpts[i:i+1], false
+			if !yield(&o, nil) {
+				return
+			}
+		}
+	}
+}
+
+// common are the options for what all get.
+func (s *separated) common() sendOptions {
 	o := *s.h.opt
-	o.to, o.skipEmpty = s.rcpts[i:i+1], false
 	o.body = s.text.reader()
 	if s.html != nil {
 		o.html = s.html.reader()
@@ -119,12 +142,12 @@ func (s *separated) letter(i int) (*letter, error) {
 	for n := range o.attachments {
 		o.attachments[n].Open = func() (io.ReadCloser, error) { return io.NopCloser(s.files[n].reader()), nil }
 	}
-	return s.h.letter(&o)
+	return o
 }
 
-func (s *separated) hand(ctx context.Context, i int) ([]outcome, error) {
-	l, err := s.letter(i)
-	if err != nil {
+func (s *separated) hand(ctx context.Context, opt *sendOptions) ([]outcome, error) {
+	l, err := s.h.letter(opt)
+	if err != nil || l == nil {
 		return nil, err
 	}
 	return s.h.one(ctx, l)
@@ -132,9 +155,12 @@ func (s *separated) hand(ctx context.Context, i int) ([]outcome, error) {
 
 // dryRun prints the messages one after the other, and before each its envelope.
 func (s *separated) dryRun() error {
-	for i := range s.rcpts {
-		l, err := s.letter(i)
+	for opt, err := range s.each() {
+		var l *letter
 		if err == nil {
+			l, err = s.h.letter(opt)
+		}
+		if l != nil && err == nil {
 			err = s.h.e.dryRun(l, s.h.opt.crlf, s.h.sys.cfg.SMTP.MaxSize)
 		}
 		if err != nil {

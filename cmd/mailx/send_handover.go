@@ -25,6 +25,8 @@ func (e *env) handoverFlags() []cli.Flag {
 		&cli.StringFlag{Name: "envelope-from", Aliases: []string{"f"}, Usage: "the reverse-path is `ADDRESS`; empty or <> is the null one"},
 		&cli.BoolFlag{Name: "from-header", Aliases: []string{"t"}, Usage: "the whole message is on standard input; its header names recipients too"},
 		&cli.BoolFlag{Name: "each", Usage: "send everybody a message of his own"},
+		&cli.StringFlag{Name: "merge", Usage: "send a message of his own for each row of `FILE`, CSV or JSON, which the templates are about"},
+		&cli.StringFlag{Name: "merge-field", Usage: "the field `NAME` of a row has the address", Value: "email"},
 		&cli.BoolFlag{Name: "skip-empty", Usage: "send nothing if there is nothing to send"},
 		&cli.StringFlag{Name: "notify", Usage: "the sender wants to be told of `EVENTS`: never, or some of success, failure, delay"},
 		&cli.StringFlag{Name: "ret", Usage: "a notice of failure brings back `WHAT`: full or hdrs"},
@@ -57,8 +59,17 @@ func checkHandoverFlags(c *cli.Context, given func(names ...string) []string) er
 			return usagef("either %s or %s", set[0], set[1])
 		}
 	}
+	named := given("to", "to-file", "data")
 	others := given("from-header", "cc", "bcc", "bcc-file")
 	switch {
+	case c.IsSet("merge") && len(others) > 0:
+		return usagef("with --merge everybody gets a message of his own: leave out %s", others[0])
+	case c.IsSet("merge") && len(named) > 0:
+		return usagef("with --merge the rows name the recipients and are the data: leave out %s", named[0])
+	case c.IsSet("merge") && c.Args().Present():
+		return usagef("with --merge the rows name the recipients: leave out %s", c.Args().First())
+	case c.IsSet("merge-field") && !c.IsSet("merge"):
+		return usagef("--merge-field is for --merge")
 	case c.Bool("each") && len(others) > 0:
 		return usagef("with --each everybody gets a message of his own: leave out %s", others[0])
 	case c.Bool("crlf") && !c.Bool("dry-run"):

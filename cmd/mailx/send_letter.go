@@ -173,7 +173,7 @@ func (d *drafting) from() (message.Mailbox, error) {
 	if text == "" {
 		return message.Mailbox{}, exitWith(exConfig, errors.New("who sends this? Set from or EMAIL, or use --from"))
 	}
-	m, err := message.ParseMailbox(text)
+	m, err := message.ParseMailbox(message.DecodeInput(d.o.locale, text))
 	if err != nil {
 		return m, exitWith(exConfig, fmt.Errorf("%s: %s", what, mail.TextOf(err)))
 	}

@@ -50,6 +50,7 @@ type sendOptions struct {
 	passwordFD   *int   // where the password for the server is; nil: where the configuration says
 	timeout      time.Duration
 	each         bool   // everybody gets a message of his own
+	merge        *merge // each: to the rows of a table; nil: to those of to
 	saveTo       string // a copy goes into this folder or Maildir; "" for none
 	queue, now   bool   // how to hand over; neither: now, then the queue
 	dryRun, crlf bool
@@ -65,6 +66,9 @@ func (o *sendOptions) close() {
 	for _, f := range o.files {
 		f.Close()
 	}
+	if o.merge != nil {
+		o.merge.table.close()
+	}
 }
 
 // readSendOptions reads the flags. A wrong command line is exit 64, a bad value 65, a file that is not there 66.
@@ -77,10 +81,12 @@ func (e *env) readSendOptions(c *cli.Context) (*sendOptions, error) {
 	r.handover(o)
 	r.addresses(o, c.Args().Slice())
 	r.recipientFiles(o)
-	if r.err == nil && !o.fromHeader && len(o.to)+len(o.cc)+len(o.bcc) == 0 {
+	r.merge(o)
+	if r.err == nil && !o.fromHeader && o.merge == nil && len(o.to)+len(o.cc)+len(o.bcc) == 0 {
 		r.err = usagef("no recipients")
 	}
 	r.content(o)
+	r.checkRows(o)
 	return r.done(o)
 }
 

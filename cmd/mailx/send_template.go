@@ -26,7 +26,10 @@ func (r *sendReader) templates(o *sendOptions) {
 	if r.err != nil || !isText && !isHTML {
 		return
 	}
-	data := r.data(o)
+	var data any
+	if o.merge == nil {
+		data = r.data(o)
+	}
 	if isText {
 		o.body = r.made(o, "template", data)
 	}
@@ -86,6 +89,10 @@ func decodeData(text []byte) (any, error) {
 	case len(bytes.TrimSpace(text[d.InputOffset():])) > 0:
 		return nil, errors.New("bad JSON: something follows the first value")
 	}
+	return plainNumbers(data), nil
+}
+
+func plainNumbers(data any) any {
 	return mapData(data, func(leaf any) any {
 		number, ok := leaf.(json.Number)
 		if !ok {
@@ -99,7 +106,7 @@ func decodeData(text []byte) (any, error) {
 			return number.String()
 		}
 		return f
-	}), nil
+	})
 }
 
 // mapData changes the leaves of what JSON is read into.
@@ -130,26 +137,49 @@ func escapeHTML(data any) any {
 	})
 }
 
-// made runs a template. A key that is not in the data is an error and never "<no value>" in somebody's mail.
+// made runs a template, or keeps it for the rows of --merge.
 func (r *sendReader) made(o *sendOptions, flag string, data any) io.Reader {
 	text := r.whole(o, flag, maxTemplate)
+	t := r.parsed("--"+flag, inputName(r.c.String(flag)), string(text))
+	switch {
+	case r.err != nil:
+		return nil
+	case o.merge != nil:
+		o.merge.keep(flag, t)
+		return strings.NewReader("")
+	}
+	return r.executed("--"+flag, t, data)
+}
+
+// parsed reads a template. A key that is not in the data is an error and never "<no value>" in somebody's mail.
+func (r *sendReader) parsed(flag, name, text string) *template.Template {
 	if r.err != nil {
 		return nil
 	}
 	env := os.Getenv
-	if flag == "html-template" {
+	if flag == "--html-template" {
 		env = func(name string) string { return html.EscapeString(os.Getenv(name)) }
 	}
-	var out bytes.Buffer
-	t, err := template.New(inputName(r.c.String(flag))).Option("missingkey=error").Funcs(template.FuncMap{"env": env}).Parse(string(text))
-	if err == nil {
-		err = t.Execute(&cappedWriter{w: &out, left: maxMade}, data)
-	}
+	t, err := template.New(name).Option("missingkey=error").Funcs(template.FuncMap{"env": env}).Parse(text)
 	if err != nil {
-		r.bad("--"+flag, strings.TrimPrefix(err.Error(), "template: "))
+		r.bad(flag, templateReason(err))
+	}
+	return t
+}
+
+// executed runs a template.
+func (r *sendReader) executed(what string, t *template.Template, data any) *bytes.Buffer {
+	if r.err != nil {
+		return nil
+	}
+	var out bytes.Buffer
+	if err := t.Execute(&cappedWriter{w: &out, left: maxMade}, data); err != nil {
+		r.bad(what, templateReason(err))
 	}
 	return &out
 }
+
+func templateReason(err error) string { return strings.TrimPrefix(err.Error(), "template: ") }
 
 // cappedWriter takes so much and no more.
 type cappedWriter struct {

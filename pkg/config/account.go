@@ -17,6 +17,26 @@ func (a *Account) Address() string {
 	return ""
 }
 
+// FromAddress is that of From without its name; "" if there is none.
+func (c *Config) FromAddress() string {
+	_, address := cutName(c.From)
+	return address
+}
+
+// AccountAddresses are the addresses of the user that the accounts name: what stands for itself in From, and what a mailbox is
+// logged into with, where that is an address.
+func (c *Config) AccountAddresses() (all []string) {
+	for _, name := range slices.Sorted(maps.Keys(c.Accounts)) {
+		a := c.Accounts[name]
+		for _, text := range append(slices.Clone(a.From), a.URL.User) {
+			if strings.Contains(text, "@") && !strings.Contains(text, "*") {
+				all = append(all, text)
+			}
+		}
+	}
+	return all
+}
+
 // Takes reports that mail of a sender goes by this account.
 func (a *Account) Takes(sender string) bool { return a.closeness(sender) > 0 }
 

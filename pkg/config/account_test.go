@@ -1,6 +1,7 @@
 package config
 
 import (
+	"slices"
 	"strings"
 	"testing"
 )
@@ -75,5 +76,23 @@ func TestBadAccounts(t *testing.T) {
 		if _, err := Load(Sources{File: dir + "/config.toml"}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: got %v, want %q", text, err, want)
 		}
+	}
+}
+
+// TestAccountAddresses: what stands for itself is the user's; patterns and bare logins are not.
+func TestAccountAddresses(t *testing.T) {
+	dir := world(t, map[string]string{"config.toml": `
+[account.work]
+smarthost = 'w.example'
+from = ['*@work.example', 'Me@work.example']
+[account.box]
+url = 'imaps://me%40box.example@box.example'
+[account.login]
+url = 'pop3s://me@old.example'
+`})
+	c := load(t, Sources{File: dir + "/config.toml"})
+	got := c.AccountAddresses()
+	if want := []string{"me@box.example", "Me@work.example"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }

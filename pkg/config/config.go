@@ -25,7 +25,7 @@ type Config struct {
 	MailRoot  string   // <MailRoot>/<user> is a Maildir
 	QueueDir  string   // the outgoing queue, a Maildir
 	Smarthost []Server // tried in order; empty: deliver to the MX
-	From      string   // default sender address; "" for login name at Hostname
+	From      string   // default sender, perhaps "Name <address>"; "" for login name at Hostname
 	Addresses []string // further addresses of the user, which replies leave out
 	Password  Secret   // for Smarthost
 

@@ -162,6 +162,29 @@ func TestSmarthostVariables(t *testing.T) {
 	}
 }
 
+// TestFrom: the sender may have a name, as in every EMAIL.
+func TestFrom(t *testing.T) {
+	for _, tt := range []struct{ text, address string }{
+		{"me@example.org", "me@example.org"},
+		{"root", "root"},
+		{"Jörg Me <me@example.org>", "me@example.org"},
+		{`"Me, I." <me@example.org>`, "me@example.org"},
+		{"<me@example.org>", "me@example.org"},
+		{"Me, I. <me@example.org>", ""},
+		{"a@x.example <me@example.org>", ""},
+		{`"Me <me@example.org>`, ""},
+		{"Me <me@a..b>", ""},
+		{"Me\x07 <me@example.org>", ""},
+		{"Me <me@example.org> x", ""},
+		{"a <b> <c@d.example>", ""},
+	} {
+		c, err := Load(Sources{Getenv: variables("EMAIL", tt.text)})
+		if (err != nil) != (tt.address == "") || err == nil && c.FromAddress() != tt.address {
+			t.Errorf("%q: got %v, want %q", tt.text, err, tt.address)
+		}
+	}
+}
+
 // TestMistakes: every message names line, key and value, and says what is allowed.
 func TestMistakes(t *testing.T) {
 	for _, tt := range []struct{ toml, want string }{
@@ -279,6 +302,12 @@ func TestSecret(t *testing.T) {
 		{Secret{Command: []string{"cat"}}, "", "empty"}, // its stdin is /dev/null: it ends at once
 		{Secret{Command: []string{"false"}}, "", "exit status 1"},
 		{Secret{Command: []string{in("nope")}}, "", "no such file"},
+		{Secret{File: in("empty")}, "", "password_file = " + in("empty") + ": the password is empty"},
+		{Secret{Command: []string{"true"}}, "", "password_command = true: the password is empty"},
+		{shell(`printf '\n\033[1mgpg:\t no key\n' >&2; echo more >&2; exit 2`), "", "sh: exit status 2: [1mgpg:  no key"},
+		{shell(`echo s3cret; echo "s3cret is old" >&2; exit 1`), "", "exit status 1: *** is old"},
+		{shell(`yes x | tr -d '\n' | head -c 100000 >&2; exit 1`), "", ": " + strings.Repeat("x", maxSaid)},
+		{shell(`kill -9 $$`), "", "signal: killed"},
 		{Secret{}, "", "none is set"},
 	} {
 		got, err := tt.secret.Read(context.Background(), env)
@@ -293,6 +322,8 @@ func TestSecret(t *testing.T) {
 		t.Errorf("64 KiB: got %d octets, %v", len(got), err)
 	}
 }
+
+func shell(script string) Secret { return Secret{Command: []string{"sh", "-c", script}} }
 
 func TestPasswordCommandIsInterrupted(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())

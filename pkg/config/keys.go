@@ -56,7 +56,7 @@ func (c *Config) keys() []Key {
 		newKey("queue_dir", "", "directory of the queue").text(&c.QueueDir, nil),
 		newKey("smarthost", "", "URLs of the servers that take all remote mail, tried in order, or a command").
 			servers(&c.Smarthost),
-		newKey("from", "", "default sender address").text(&c.From, checkAddress),
+		newKey("from", "", "default sender address, perhaps with a name before it").text(&c.From, checkMailbox),
 		newKey("addresses", "", "further addresses of the user").list(&c.Addresses, checkAddress),
 		newKey("reserve", "0", "space to leave free on the disk of the spool").size(&c.Reserve),
 		newKey("run_as", "", "user that servers started by root become").text(&c.RunAs, nil),

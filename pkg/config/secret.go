@@ -98,7 +98,16 @@ func readSecretFile(name string, getenv func(string) string) (string, error) {
 	case info.Mode().IsRegular() && info.Mode().Perm()&0o077 != 0:
 		return "", secretError("password_file", name, "other people can read it; fix: chmod 600 "+name)
 	}
-	return ReadSecret(f)
+	password, err := ReadSecret(f)
+	return secretFrom("password_file", name, password, err)
+}
+
+// secretFrom says where a password comes from that is not right.
+func secretFrom(key, value, password string, err error) (string, error) {
+	if err != nil {
+		err = secretError(key, value, err.Error())
+	}
+	return password, err
 }
 
 func secretError(key, value, text string) error {
@@ -131,15 +140,48 @@ func runSecretCommand(ctx context.Context, argv []string) (string, error) {
 	defer cancel()
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	var out bytes.Buffer
+	said := &head{}
 	cmd.Stdout = &out
-	cmd.Stderr = os.Stderr
+	cmd.Stderr = io.MultiWriter(said, os.Stderr)
 	cmd.WaitDelay = time.Second
 	err := cmd.Run()
 	switch {
 	case ctx.Err() != nil:
 		return "", secretError("password_command", argv[0], "took longer than 30s or was interrupted")
 	case err != nil:
-		return "", secretError("password_command", argv[0], err.Error())
+		return "", secretError("password_command", argv[0], err.Error()+said.reason(out.Bytes()))
 	}
-	return firstLine(out.Bytes())
+	password, err := firstLine(out.Bytes())
+	return secretFrom("password_command", argv[0], password, err)
+}
+
+// maxSaid is how much is kept of what a command says on standard error, in octets.
+const maxSaid = 200
+
+// head keeps the start of what is written to it.
+type head struct{ text []byte }
+
+// Write never fails.
+func (h *head) Write(p []byte) (int, error) {
+	h.text = append(h.text, p[:min(len(p), maxSaid-len(h.text))]...)
+	return len(p), nil
+}
+
+// reason is the first line with anything in it, as the end of an error: one line, printable, and without what the command printed
+// as the password, if it complains of that.
+func (h *head) reason(printed []byte) string {
+	line, _, _ := bytes.Cut(bytes.TrimSpace(h.text), []byte("\n"))
+	if secret, _ := firstLine(printed); secret != "" {
+		line = bytes.ReplaceAll(line, []byte(secret), []byte("***"))
+	}
+	text := strings.TrimSpace(strings.Map(func(r rune) rune {
+		if isControl(r) {
+			return ' '
+		}
+		return r
+	}, strings.ToValidUTF8(string(line), "?")))
+	if text == "" {
+		return ""
+	}
+	return ": " + text
 }

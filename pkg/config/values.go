@@ -418,6 +418,30 @@ func checkAddress(s string) error {
 	return nil
 }
 
+// checkMailbox takes an address, or one in angle brackets behind a name.
+func checkMailbox(s string) error {
+	name, address := cutName(s)
+	name, isQuoted := strings.CutPrefix(name, `"`)
+	switch {
+	case name == "" && !isQuoted:
+		return checkAddress(address)
+	case strings.ContainsFunc(name, isControl) || strings.ContainsAny(name, "<>"):
+		return errors.New("a name has no control characters and no angle brackets")
+	case isQuoted != strings.HasSuffix(name, `"`) || !isQuoted && strings.ContainsAny(name, `,;:@()"`):
+		return errors.New(`a name with a punctuation mark stands in double quotes: "Doe, John" <john@example.org>`)
+	}
+	return checkAddress(address)
+}
+
+// cutName takes the name from before an address that stands in angle brackets, and the brackets too.
+func cutName(s string) (name, address string) {
+	i := strings.LastIndexByte(s, '<')
+	if i < 0 || !strings.HasSuffix(s, ">") {
+		return "", s
+	}
+	return strings.TrimSpace(s[:i]), s[i+1 : len(s)-1]
+}
+
 // checkMechanism takes the form of a name of RFC 4422 §3.1.
 func checkMechanism(s string) error {
 	if len(s) > 20 || strings.Trim(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_") != "" {

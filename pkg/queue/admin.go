@@ -49,6 +49,15 @@ type RcptStatus struct {
 	At     time.Time   // of the last outcome
 	MTA    string      // that answered
 	Reply  string      // its last reply, or our own reason; one printable line
+	Cause  string      // what is behind our own reason, such as a command that failed; "" if there is nothing
+}
+
+// Trouble is the reply with its cause.
+func (r *RcptStatus) Trouble() string {
+	if r.Cause == "" {
+		return r.Reply
+	}
+	return r.Reply + ": " + r.Cause
 }
 
 // RcptState is what became of a recipient so far.
@@ -159,7 +168,7 @@ func (i *Item) fill(c *claimed) {
 	var last time.Time
 	for _, r := range c.env.Rcpts {
 		f := c.prog.of(r.Address)
-		rs := RcptStatus{Recipient: r, State: RcptPending, Status: f.status, At: f.at, MTA: f.mta, Reply: f.reply}
+		rs := RcptStatus{Recipient: r, State: RcptPending, Status: f.status, At: f.at, MTA: f.mta, Reply: f.reply, Cause: f.cause}
 		switch f.kind {
 		case kindOK:
 			rs.State = RcptDelivered
@@ -167,7 +176,7 @@ func (i *Item) fill(c *claimed) {
 			rs.State = RcptFailed
 		}
 		if f.kind != kindOK && f.reply != "" && !f.at.Before(last) {
-			i.Error, last = f.reply, f.at
+			i.Error, last = rs.Trouble(), f.at
 		}
 		i.Rcpts = append(i.Rcpts, rs)
 	}

@@ -234,9 +234,22 @@ func recordOf(res mail.Result) record {
 		rec.status = mail.Status{Class: mail.Temporary}
 	}
 	if rec.reply == "" {
-		rec.mta, rec.reply = "", clean(mail.TextOf(res.Err))
+		rec.mta, rec.reply, rec.cause = "", clean(mail.TextOf(res.Err)), clean(causeOf(res.Err))
 	}
 	return rec
+}
+
+// causeOf is what stands behind the text of an error of our own. No peer and no sender is told that.
+func causeOf(err error) string {
+	var ours *mail.Error
+	var other interface{ MailText() string }
+	switch {
+	case errors.As(err, &ours) && ours.Err != nil:
+		return ours.Err.Error()
+	case errors.As(err, &other):
+		return ""
+	}
+	return err.Error()
 }
 
 // clean makes what a server said one line of bounded length.
@@ -276,6 +289,9 @@ func (q *Queue) logRecord(e *claimed, r *record) {
 	event := maillog.Event{
 		ID: e.env.ID, From: e.env.Sender.Path(), To: r.addr.Path(), Relay: r.mta, Size: e.info.Size() - e.block,
 		Delay: e.age(r.at), Text: r.reply,
+	}
+	if r.cause != "" {
+		event.Err = errors.New(r.cause)
 	}
 	switch r.kind {
 	case kindOK:

@@ -19,7 +19,7 @@ import (
 //
 //	try 3 2026-11-23T10:00:00Z .                                          the third attempt began
 //	ok <a@x.example> 2026-… mta=mx.x.example reply=250%20ok .             never send to this recipient again
-//	temp <b@x.example> 2026-… status=4.2.2 mta=… reply=… .                still to do
+//	temp <b@x.example> 2026-… status=4.2.2 mta=… reply=… cause=… .        still to do
 //	fail <c@x.example> 2026-… status=5.1.1 mta=… reply=… .                given up; the sender is to be told
 //	told <c@x.example> .                                                  and has been: the notice is in the queue
 //	late <b@x.example> .                                                  the sender knows of the delay
@@ -52,6 +52,7 @@ type record struct {
 	owe    string // of "ok": the kind of notice the sender is owed, or ""
 	mta    string
 	reply  string
+	cause  string // behind a reply of our own, for who keeps this host and nobody else; "" if there is none
 }
 
 func (r *record) print(b []byte) []byte {
@@ -70,7 +71,7 @@ func (r *record) print(b []byte) []byte {
 	if !r.status.IsZero() {
 		b = append(b, " status="+r.status.String()...)
 	}
-	for _, p := range [...][2]string{{" owe=", r.owe}, {" mta=", r.mta}, {" reply=", r.reply}} {
+	for _, p := range [...][2]string{{" owe=", r.owe}, {" mta=", r.mta}, {" reply=", r.reply}, {" cause=", r.cause}} {
 		if p[1] != "" {
 			b = append(b, p[0]+encode(p[1])...)
 		}
@@ -121,6 +122,8 @@ func (r *record) parseWord(word string) (err error) {
 		r.mta, err = decode(value)
 	case "reply":
 		r.reply, err = decode(value)
+	case "cause":
+		r.cause, err = decode(value)
 	default:
 		return damaged("unknown word %q", word)
 	}

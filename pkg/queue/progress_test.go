@@ -17,6 +17,8 @@ func someRecords() []record {
 		{kind: kindTry, tries: 3, at: at},
 		{kind: kindOK, addr: addr("a@x.example"), at: at, mta: "mx.x.example", reply: "250 2.0.0 ok", owe: "relayed"},
 		{kind: kindTemp, addr: addr("b@x.example"), at: at, status: mail.Status{Class: 4, Subject: 2, Detail: 2}, reply: "full"},
+		{kind: kindTemp, addr: addr("b@x.example"), at: at, status: mail.Status{Class: 4, Subject: 7}, reply: "No password",
+			cause: "exit status 2: gpg: no key."},
 		{kind: kindFail, addr: addr("c d\n@x"), at: at, status: mail.Status{Class: 5, Subject: 1, Detail: 1}, mta: "m",
 			reply: "550 no \x1b[1m"},
 		{kind: kindTold, addr: addr("c d\n@x")},
