@@ -64,12 +64,12 @@ func (l *lateStore) start(more bool) (err error) {
 	if l.s != nil {
 		return nil
 	}
-	s, err := l.open()
-	if err != nil {
-		return err
+	if more {
+		l.watch() // before there is anything to be taken away
 	}
-	if l.s = s; more {
-		l.watch()
+	if l.s, err = l.open(); err != nil {
+		l.s = nil // not a nil of another type
+		return err
 	}
 	_, err = l.s.Write(l.kept)
 	l.kept = nil
@@ -87,7 +87,9 @@ func (l *lateStore) watch() {
 	go func() {
 		if _, isSignal := <-l.signals; isSignal {
 			l.mu.Lock() // for ever: nobody writes or commits any more
-			l.s.Abort()
+			if l.s != nil {
+				l.s.Abort()
+			}
 			os.Exit(l.e.report(exitWith(exTempFail, errors.New("interrupted; nothing was stored"))))
 		}
 	}()
