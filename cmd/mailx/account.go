@@ -101,6 +101,9 @@ func (s *system) noAccount(name string) error {
 	if names := s.cfg.Senders(); len(names) > 0 {
 		text = "there are " + strings.Join(names, ", ")
 	}
+	if strings.ContainsAny(name, "./") { // -A of mail(1) is either
+		text += "; and no file to be attached is called so"
+	}
 	return exitWith(exConfig, fmt.Errorf("no account %s with a smarthost; %s", name, text))
 }
 

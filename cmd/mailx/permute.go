@@ -1,6 +1,7 @@
 package main
 
 import (
+	"maps"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -88,7 +89,7 @@ func readOption(args []string, known optionSet) (options []string, used int, err
 	opt, ok := known[name]
 	switch {
 	case !ok || len(name) == 1:
-		return nil, 0, usagef("unknown option --%s", name)
+		return nil, 0, unknownOption(name, known)
 	case hasValue:
 		return []string{"--" + opt.name + long[len(name):]}, 1, nil
 	case !opt.takesValue:
@@ -128,5 +129,37 @@ func unknownLetter(letter, letters string, known optionSet) error {
 	if _, ok := known[name]; ok && len(name) > 1 {
 		return usagef("unknown option -%s; did you mean --%s?", name, name)
 	}
+	if name := meantByMail(letter); known[name].name != "" {
+		return usagef("unknown option -%s; did you mean --%s?", letter, name)
+	}
 	return usagef("unknown option -%s", letter)
+}
+
+// meantByMail is what a letter stands for in mailx(1).
+func meantByMail(letter string) string {
+	switch letter {
+	case "a", "A":
+		return "attach"
+	case "b":
+		return "bcc"
+	case "c":
+		return "cc"
+	case "r":
+		return "from"
+	}
+	return ""
+}
+
+// unknownOption looks for one that may have been meant: in another letter case, with one letter wrong, abbreviated, or longer.
+func unknownOption(name string, known optionSet) error {
+	typed, names := strings.ToLower(name), slices.Sorted(maps.Keys(known))
+	for _, isNear := range []func(other, typed string) bool{strings.EqualFold, distanceOne, strings.HasPrefix,
+		func(other, typed string) bool { return strings.HasPrefix(typed, other) }} {
+		for _, other := range names {
+			if len(other) > 1 && len(typed) > 1 && isNear(other, typed) {
+				return usagef("unknown option --%s; did you mean --%s?", name, other)
+			}
+		}
+	}
+	return usagef("unknown option --%s", name)
 }

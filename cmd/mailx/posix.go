@@ -62,6 +62,12 @@ func (l *posixLine) command() ([]string, error) {
 	if len(l.words) == 0 && !slices.Contains(options, "--from-header") {
 		return nil, usagef("no recipients; to see what has come there are mail -H, mailx list and mailx show")
 	}
+	for i, word := range l.words {
+		if strings.HasPrefix(word, "-") && !strings.Contains(word, "@") {
+			return nil, usagef("%s is no address; options of sendmail come last, as in -s subject address -- -f sender", printable(word))
+		}
+		l.words[i] = posixAddresses(word)
+	}
 	return append(append(options, "--"), l.words...), nil
 }
 
@@ -111,7 +117,7 @@ func (l *posixLine) option(args []string) (used int, err error) {
 			return 1 + posixSwallow(args[1:]), nil
 		case l.plain(letter):
 			continue
-		case strings.IndexByte("scbraASu:C", letter) < 0:
+		case strings.IndexByte("scbraASu:CM", letter) < 0:
 			return 0, usagef("unknown option -%s", printable(letters[i:i+1]))
 		}
 		value, used, err := posixValue(letters[i+1:], args)
@@ -206,6 +212,10 @@ func (l *posixLine) value(letter byte, value string) error {
 		if l.user = value; value == "" {
 			return usagef("-u needs the name of a user")
 		}
+	case 'M': // s-nail
+		l.sending("-M", "--header=Content-Type: "+value)
+	case 'c', 'b':
+		l.sending("-"+string(letter), "--"+names[letter]+"="+posixAddresses(value))
 	case ':': // s-nail: which of its files it reads
 	case 'S':
 		return l.variable(value)
@@ -219,6 +229,17 @@ func (l *posixLine) value(letter byte, value string) error {
 		l.sending("-"+string(letter), "--"+names[letter]+"="+value)
 	}
 	return nil
+}
+
+// posixAddresses puts commas where only blanks are between addresses, as in "$MAILTO". A word with a dot and without @ is a part
+// of something else, and so is what has other marks.
+func posixAddresses(value string) string {
+	words := strings.FieldsFunc(value, func(r rune) bool { return r == ' ' || r == '\t' || r == ',' })
+	isOdd := func(word string) bool { return strings.Contains(word, ".") && !strings.Contains(word, "@") }
+	if len(words) < 2 || strings.ContainsAny(value, `<>"():;[]\`) || slices.ContainsFunc(words, isOdd) {
+		return value
+	}
+	return strings.Join(words, ", ")
 }
 
 // posixAttach reads -a and -A. bsd-mailx: -a is a header. mailutils: -a is a header, -A a file. s-nail: -a is a file, -A

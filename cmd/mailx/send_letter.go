@@ -223,7 +223,10 @@ func (d *drafting) recipients(lists ...[]message.Mailbox) ([]mail.Recipient, err
 			rcpts = append(rcpts, mail.Recipient{Address: a, Notify: d.o.notify})
 		}
 	}
-	if len(rcpts) == 0 {
+	switch {
+	case len(rcpts) == 0 && d.o.fromHeader:
+		return nil, usagef("no recipients: no address is in To, Cc or Bcc of the message, or on the command line")
+	case len(rcpts) == 0:
 		return nil, usagef("no recipients")
 	}
 	return rcpts, nil

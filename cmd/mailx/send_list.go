@@ -15,8 +15,7 @@ func (r *sendReader) lists(o *sendOptions) {
 		if !r.clean("--unsubscribe", url) {
 			return
 		}
-		isMade := r.c.IsSet("merge") && strings.Contains(url, "{{")
-		if !isMade && !isUnsubscribeURL(url) {
+		if !r.isTemplate(url) && !isUnsubscribeURL(url) {
 			r.bad("--unsubscribe", fmt.Sprintf("a URL that begins with https:, http: or mailto: is needed, not %q", url))
 		}
 		urls[i] = "<" + url + ">"

@@ -295,10 +295,26 @@ func (r *sendReader) headers(o *sendOptions) {
 			o.bcc = append(o.bcc, r.parse("--header Bcc", value)...)
 		case strings.EqualFold(name, "From") && o.from == nil:
 			o.from = r.author(o, value)
+		case strings.EqualFold(name, "Date") && !r.isTemplate(value):
+			o.headers = append(o.headers, message.HeaderField{Name: name, Value: r.date(value)})
 		default:
 			o.headers = append(o.headers, message.HeaderField{Name: name, Value: value})
 		}
 	}
+}
+
+// isTemplate reports a value that is made for each row of a table.
+func (r *sendReader) isTemplate(value string) bool {
+	return r.c.IsSet("merge") && strings.Contains(value, "{{")
+}
+
+// date writes a date as mail has it: scripts give what date(1) prints.
+func (r *sendReader) date(value string) string {
+	date, err := message.ParseDate(value)
+	if err != nil {
+		r.bad("--header Date", fmt.Sprintf("%q is no date; date -R prints one", value))
+	}
+	return message.FormatDate(date)
 }
 
 // author reads a From field. One with several authors is kept as it is, and the first is the sender.
