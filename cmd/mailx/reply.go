@@ -226,7 +226,7 @@ func (a *answering) own() []message.Mailbox {
 // deliveredTo are the addresses that the message was delivered to and that an account has by a pattern. Elsewhere a pattern such
 // as *@example.org says nothing: it fits colleagues, too.
 func (a *answering) deliveredTo() []message.Mailbox {
-	list := a.named("Delivered-To", "X-Original-To")
+	list := a.named(deliveredFields()...)
 	return slices.DeleteFunc(list, func(m message.Mailbox) bool { return a.sys.cfg.AccountOf(m.Address.String()) == "" })
 }
 
@@ -241,9 +241,13 @@ func (a *answering) named(fields ...string) (all []message.Mailbox) {
 	return all
 }
 
-// addressed is the own address that the message came to, so that the answer comes from there; nil if that is not clear.
+// deliveredFields say what address a message was delivered to: Postfix, qmail and Dovecot write the first, Exim the last.
+func deliveredFields() []string { return []string{"Delivered-To", "X-Original-To", "Envelope-To"} }
+
+// addressed is the own address that the message came to, or from which oneself wrote it, so that the answer comes from there;
+// nil if that is not clear.
 func (a *answering) addressed() *message.Mailbox {
-	for _, m := range a.named("To", "Cc", "Delivered-To", "X-Original-To") {
+	for _, m := range a.named(append([]string{"To", "Cc", "From"}, deliveredFields()...)...) {
 		if a.isOwn(m.Address) {
 			return a.signed(m)
 		}
