@@ -22,6 +22,8 @@ type posixLine struct {
 	sendsOnly string   // the first option that says something about a message to be sent, "-s"
 	words     []string // recipients, or the folder of -f
 
+	about string // --help or --version
+
 	check, summary, folder bool   // -e, -H, -f
 	user                   string // -u
 
@@ -55,6 +57,9 @@ func posixWords(args []string, isFile func(string) bool) ([]string, error) {
 
 // command is what the line is for mailx.
 func (l *posixLine) command() ([]string, error) {
+	if l.about != "" {
+		return []string{l.about}, nil
+	}
 	if l.check || l.summary || l.folder || l.user != "" {
 		return l.list()
 	}
@@ -63,12 +68,25 @@ func (l *posixLine) command() ([]string, error) {
 		return nil, usagef("no recipients; to see what has come there are mail -H, mailx list and mailx show")
 	}
 	for i, word := range l.words {
-		if strings.HasPrefix(word, "-") && !strings.Contains(word, "@") {
-			return nil, usagef("%s is no address; options of sendmail come last, as in -s subject address -- -f sender", printable(word))
+		if err := checkRecipient(word); err != nil {
+			return nil, err
 		}
 		l.words[i] = posixAddresses(word)
 	}
 	return append(append(options, "--"), l.words...), nil
+}
+
+// checkRecipient refuses what looks like something else that mailx(1) knows or once knew: a file, a folder, a command. To take it
+// for the name of somebody would lose the mail.
+func checkRecipient(word string) error {
+	isAddress := strings.Contains(word, "@")
+	switch {
+	case strings.HasPrefix(word, "-") && !isAddress:
+		return usagef("%s is no address; options of sendmail come last, as in -s subject address -- -f sender", printable(word))
+	case strings.HasPrefix(word, "|"), !isAddress && (strings.HasPrefix(word, "+") || strings.Contains(word, "/")):
+		return usagef("%s is no address; mail to files and commands is for aliases, and send --save-to keeps a copy", printable(word))
+	}
+	return nil
 }
 
 // rest reads what stands behind "--". Behind recipients s-nail, and once bsd-mailx, hand it to sendmail: mail -s subject
@@ -115,6 +133,9 @@ func (l *posixLine) option(args []string) (used int, err error) {
 		case letter == 'E':
 			l.send = append(l.send, "--skip-empty")
 			return 1 + posixSwallow(args[1:]), nil
+		case letter == 'V':
+			l.about = "--version"
+			return 1, nil
 		case l.plain(letter):
 			continue
 		case strings.IndexByte("scbraASu:CM", letter) < 0:
@@ -180,6 +201,10 @@ func (l *posixLine) long(name string, args []string) (used int, err error) {
 	plain := map[string]byte{"to": 't', "exist": 'e', "headers": 'H', "file": 'f', "ignore": 'i', "norc": 'n', "nosum": 'N', "debug": 'd'}
 	valued := map[string]byte{"user": 'u', "append": 'h', "return-address": 'r', "attach": 0, "account": 0, "subject": 's', "cc": 'c', "bcc": 'b',
 		"from": 'r'}
+	if name == "help" || name == "version" {
+		l.about = "--" + name
+		return 1, nil
+	}
 	if letter, known := plain[name]; known && (!glued || name == "file") {
 		if l.plain(letter); glued {
 			l.words = append(l.words, value)
@@ -206,12 +231,14 @@ func (l *posixLine) long(name string, args []string) (used int, err error) {
 
 // value takes an option with its value. 'h' stands for --append, which is a header whatever it looks like, as -C of s-nail is.
 func (l *posixLine) value(letter byte, value string) error {
-	names := map[byte]string{'s': "subject", 'c': "cc", 'b': "bcc", 'r': "from", 'h': "header", 'C': "header"}
+	names := map[byte]string{'c': "cc", 'b': "bcc", 'r': "from", 'h': "header", 'C': "header"}
 	switch letter {
 	case 'u':
 		if l.user = value; value == "" {
 			return usagef("-u needs the name of a user")
 		}
+	case 's': // scripts encode what is not ASCII themselves, as older mailx did not
+		l.sending("-s", "--subject="+decodedWords(value))
 	case 'M': // s-nail
 		l.sending("-M", "--header=Content-Type: "+value)
 	case 'c', 'b':

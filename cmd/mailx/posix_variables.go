@@ -16,6 +16,10 @@ func (l *posixLine) variable(assignment string) error {
 		if value != "" {
 			l.sending("-S from", "--from="+value)
 		}
+	case "reply-to", "replyto":
+		if value != "" {
+			l.sending("-S "+name, "--reply-to="+value)
+		}
 	case "smtp-auth-password", "password":
 		return usagef("-S %s: everybody on this host can read a command line; put the password into password_command or password_file", name)
 	case "ttycharset":

@@ -298,9 +298,18 @@ func (r *sendReader) headers(o *sendOptions) {
 		case strings.EqualFold(name, "Date") && !r.isTemplate(value):
 			o.headers = append(o.headers, message.HeaderField{Name: name, Value: r.date(value)})
 		default:
-			o.headers = append(o.headers, message.HeaderField{Name: name, Value: value})
+			o.headers = append(o.headers, message.HeaderField{Name: name, Value: decodedWords(value)})
 		}
 	}
+}
+
+// decodedWords is the text of a value that has been encoded for a header already (RFC 2047), so that it is not encoded twice.
+func decodedWords(value string) string {
+	isOther := func(c rune) bool { return c < ' ' || c >= 0x7f }
+	if !strings.Contains(value, "=?") || strings.ContainsFunc(value, isOther) {
+		return value
+	}
+	return message.DecodeText(value)
 }
 
 // isTemplate reports a value that is made for each row of a table.
