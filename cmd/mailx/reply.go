@@ -32,8 +32,10 @@ func newReply(e *env) *cli.Command {
 			switch {
 			case c.Bool("all") && c.Bool("list"):
 				return usagef("either --all or --list")
+			case len(words) > 1:
+				return usagef("one path, please; whom to write to besides is for --to, --cc and --bcc")
 			case len(words) != 1:
-				return usagef("which message? Give one path, or - for standard input")
+				return usagef("which message? Give its path, or - for standard input")
 			}
 			return e.answer(c, words[0], nil, (*answering).reply)
 		},

@@ -182,7 +182,7 @@ func (r *sendReader) types() map[string]*givenType {
 		switch {
 		case !r.clean("--type", word):
 		case !ok || name == "":
-			r.bad("--type", fmt.Sprintf("NAME=TYPE is needed, not %q", word))
+			r.bad("--type", fmt.Sprintf("NAME=TYPE of a file is needed, not %q; the type of the text is --header 'Content-Type: ...'", word))
 		case err != nil || strings.Count(t, "/") != 1 || strings.HasPrefix(t, "multipart/"):
 			r.bad("--type", fmt.Sprintf("bad media type %q", mediaType))
 		default:
