@@ -90,7 +90,7 @@ func (s *system) useAccount(o *sendOptions) error {
 	case !s.canSendBy(o.account):
 		return s.noAccount(o.account)
 	default:
-		o.accountFrom = s.cfg.Accounts[o.account].Address()
+		o.accountFrom = s.cfg.Accounts[o.account].Mailbox()
 	}
 	return nil
 }

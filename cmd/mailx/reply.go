@@ -191,14 +191,16 @@ func (a *answering) thread(answer message.Answer) {
 
 // isOwn reports an address of who runs this, with a detail or without: mail for ann+lists is ann's.
 func (a *answering) isOwn(address mail.Address) bool {
+	return slices.ContainsFunc(a.own(), func(m message.Mailbox) bool { return a.isSame(m, address) })
+}
+
+func (a *answering) isSame(own message.Mailbox, address mail.Address) bool {
 	plain := address.Local
 	if i := strings.IndexAny(plain, a.sys.cfg.Delimiter); i > 0 && a.sys.cfg.Delimiter != "none" {
 		plain = plain[:i]
 	}
-	return slices.ContainsFunc(a.own(), func(m message.Mailbox) bool {
-		isSame := strings.EqualFold(m.Address.Local, address.Local) || strings.EqualFold(m.Address.Local, plain)
-		return isSame && m.Address.Domain == address.Domain
-	})
+	isLocal := strings.EqualFold(own.Address.Local, address.Local) || strings.EqualFold(own.Address.Local, plain)
+	return isLocal && own.Address.Domain == address.Domain
 }
 
 // own are the addresses of who runs this.
@@ -257,13 +259,19 @@ func (a *answering) addressed() *message.Mailbox {
 	return nil
 }
 
-// signed gives an own address the name that its owner uses, never the one that others give him.
+// signed gives an own address the name that its owner uses there, never the one that others give him: one may be somebody else
+// in another account.
 func (a *answering) signed(m message.Mailbox) *message.Mailbox {
+	account := a.sys.cfg.AccountOf(m.Address.String())
 	m.Name = ""
 	for _, own := range a.own() {
-		if own.Name != "" {
+		switch {
+		case own.Name == "":
+		case a.isSame(own, m.Address):
 			m.Name = own.Name
-			break
+			return &m
+		case m.Name == "" && a.sys.cfg.AccountOf(own.Address.String()) == account:
+			m.Name = own.Name
 		}
 	}
 	return &m

@@ -9,12 +9,24 @@ import (
 
 // Address is the first address of From that stands for itself; "" if there is none.
 func (a *Account) Address() string {
-	for _, pattern := range a.From {
-		if !strings.Contains(pattern, "*") {
-			return pattern
+	_, address := cutName(a.Mailbox())
+	return address
+}
+
+// Mailbox is the same with its name, if it has one.
+func (a *Account) Mailbox() string {
+	for _, text := range a.From {
+		if standsForItself(text) {
+			return text
 		}
 	}
 	return ""
+}
+
+// standsForItself reports an address, perhaps with a name, that is no pattern.
+func standsForItself(text string) bool {
+	_, address := cutName(text)
+	return strings.Contains(address, "@") && !strings.Contains(address, "*")
 }
 
 // FromAddress is that of From without its name; "" if there is none.
@@ -23,13 +35,13 @@ func (c *Config) FromAddress() string {
 	return address
 }
 
-// AccountAddresses are the addresses of the user that the accounts name: what stands for itself in From, and what a mailbox is
+// AccountAddresses are the addresses of the user, some with his name, that the accounts have: what stands for itself in From, and what a mailbox is
 // logged into with, where that is an address.
 func (c *Config) AccountAddresses() (all []string) {
 	for _, name := range slices.Sorted(maps.Keys(c.Accounts)) {
 		a := c.Accounts[name]
 		for _, text := range append(slices.Clone(a.From), a.URL.User) {
-			if strings.Contains(text, "@") && !strings.Contains(text, "*") {
+			if standsForItself(text) {
 				all = append(all, text)
 			}
 		}
@@ -46,7 +58,7 @@ func (a *Account) closeness(sender string) int {
 	best := 0
 	sender = strings.ToLower(sender)
 	for _, pattern := range a.From {
-		pattern = strings.ToLower(pattern)
+		_, pattern = cutName(strings.ToLower(pattern))
 		switch {
 		case pattern == sender:
 			return len(sender) + 1
@@ -105,8 +117,14 @@ func (c *Config) accountsWith(has func(*Account) bool) []string {
 	return slices.DeleteFunc(names, func(name string) bool { return !has(c.Accounts[name]) })
 }
 
-// checkPattern takes an address with a domain, in which * may stand.
+// checkPattern takes an address with a domain, in which * may stand, or a name and an address in which none does.
 func checkPattern(s string) error {
+	if name, address := cutName(s); name != "" {
+		if strings.Contains(address, "*") || !strings.Contains(address, "@") {
+			return errors.New("behind a name stands an address in angle brackets, without *")
+		}
+		return checkMailbox(s)
+	}
 	at := strings.LastIndexByte(s, '@')
 	if at <= 0 || at == len(s)-1 {
 		return errors.New("senders are addresses such as me@example.org or *@example.org")

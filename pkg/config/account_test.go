@@ -70,6 +70,9 @@ func TestBadAccounts(t *testing.T) {
 		"[account.a]\nsmarthost = 'h'\nfrom = 'm@x.org'\n[account.b]\nsmarthost='h'\nfrom = 'm@x.org'": "account a has it too",
 		"rewrite_from = true\n":                                                                        "needs an address in from",
 		"password_file = 'p'\ntoken_command = ['t']\n":                                                 "not both",
+		"[account.a]\nsmarthost = 'h'\nfrom = 'All <*@x.example>'\n":                                   "without *",
+		"[account.a]\nsmarthost = 'h'\nfrom = 'A, B <a@x.example>'\n":                                  "in double quotes",
+		"[account.a]\nsmarthost='h'\nfrom='A <m@x.org>'\n[account.b]\nsmarthost='h'\nfrom='m@x.org'":   "account a has it too",
 		"[account.a]\nsmarthost = 'h'\nfrom = ['a@b..c']\n":                                            "a domain is names",
 	} {
 		dir := world(t, map[string]string{"config.toml": text})
@@ -84,7 +87,7 @@ func TestAccountAddresses(t *testing.T) {
 	dir := world(t, map[string]string{"config.toml": `
 [account.work]
 smarthost = 'w.example'
-from = ['*@work.example', 'Me@work.example']
+from = ['*@work.example', 'Me at Work <Me@work.example>']
 [account.box]
 url = 'imaps://me%40box.example@box.example'
 [account.login]
@@ -92,7 +95,12 @@ url = 'pop3s://me@old.example'
 `})
 	c := load(t, Sources{File: dir + "/config.toml"})
 	got := c.AccountAddresses()
-	if want := []string{"me@box.example", "Me@work.example"}; !slices.Equal(got, want) {
+	if want := []string{"me@box.example", "Me at Work <Me@work.example>"}; !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
+	}
+	work := c.Accounts["work"]
+	if work.Address() != "Me@work.example" || work.Mailbox() != "Me at Work <Me@work.example>" || c.AccountOf("me@WORK.example") != "work" ||
+		work.Takes("Me at Work <Me@work.example>") {
+		t.Errorf("work: %q of %q, takes %v", work.Address(), work.Mailbox(), c.AccountOf("me@WORK.example"))
 	}
 }

@@ -300,7 +300,8 @@ func (l *loader) check() {
 func (l *loader) checkSenders() {
 	owner := map[string]string{}
 	for _, name := range slices.Sorted(maps.Keys(l.cfg.Accounts)) {
-		for _, pattern := range l.cfg.Accounts[name].From {
+		for _, text := range l.cfg.Accounts[name].From {
+			_, pattern := cutName(text)
 			if other := owner[pattern]; other != "" && other != name {
 				l.failAt("account."+name+".from", pattern, "account "+other+" has it too")
 			}
