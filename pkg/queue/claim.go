@@ -22,6 +22,7 @@ type claimed struct {
 	at    spot
 	base  string
 	f     vfs.File
+	text  io.ReaderAt // what is in f, the beginning from memory
 	info  fs.FileInfo
 	env   *mail.Envelope
 	block int64 // octets before the message
@@ -76,7 +77,10 @@ func (c *claimed) load() (err error) {
 	if want := maildir.ParseName(c.at.name).Size; want >= 0 && want != size {
 		return damaged("file has %d octets, its name says %d", size, want)
 	}
-	c.env, c.block, err = readEnvelope(io.NewSectionReader(c.f, 0, size))
+	if c.text, err = readAhead(c.f, size); err != nil {
+		return err
+	}
+	c.env, c.block, err = readEnvelope(io.NewSectionReader(c.text, 0, size))
 	if err != nil {
 		return err
 	}
@@ -93,7 +97,38 @@ func (c *claimed) load() (err error) {
 // message is the message as it was accepted, and its octets.
 func (c *claimed) message() (io.ReaderAt, int64) {
 	size := c.info.Size() - c.block
-	return io.NewSectionReader(c.f, c.block, size), size
+	return io.NewSectionReader(c.text, c.block, size), size
+}
+
+// aheadOctets is what is read of an entry at first: most envelopes, and many a message.
+const aheadOctets = 4 << 10
+
+// readAhead gives a reader of a file that has its beginning in memory.
+func readAhead(f io.ReaderAt, size int64) (io.ReaderAt, error) {
+	head := make([]byte, min(size, aheadOctets))
+	if n, err := f.ReadAt(head, 0); err != nil && err != io.EOF {
+		return nil, err
+	} else if n < len(head) {
+		return f, nil // somebody cuts it
+	}
+	return &ahead{head, f}, nil
+}
+
+type ahead struct {
+	head []byte
+	rest io.ReaderAt
+}
+
+// ReadAt is part of io.ReaderAt.
+func (a *ahead) ReadAt(p []byte, off int64) (n int, err error) {
+	if off >= 0 && off < int64(len(a.head)) {
+		n = copy(p, a.head[off:])
+		if n == len(p) {
+			return n, nil
+		}
+	}
+	m, err := a.rest.ReadAt(p[n:], off+int64(n))
+	return n + m, err
 }
 
 // pending gives the recipients that are still to do, each address once.

@@ -19,7 +19,7 @@ type line struct {
 
 // perTurn is how many workers there are for each message that the transport has: while one has its turn, others read the
 // next message, or wait for the disk to forget the last one.
-const perTurn = 3
+const perTurn = 5
 
 // run gives the candidates to the workers.
 func (p *pass) run(ctx context.Context, due []candidate) {
