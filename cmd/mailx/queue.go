@@ -202,7 +202,7 @@ func (e *env) queueFlush(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	opt.Parallel, opt.Progress = sys.cfg.Queue.Parallel, progress.of("messages")
+	opt.Parallel, opt.Progress = sys.cfg.Queue.Parallel, frugal(progress.of("messages"))
 	transport, err := sys.transport(q)
 	if err != nil {
 		return err
@@ -220,6 +220,21 @@ func (e *env) queueFlush(c *cli.Context) error {
 		err = errors.Join(err, p.flush())
 	}
 	return e.noSuchEntry(err)
+}
+
+// manyMessages keep a flush busy for long enough that it should do without what it does not need any more.
+const manyMessages = 500
+
+// frugal tells of the progress, and gives back what the start has needed if there is much to do.
+func frugal(tell func(done, due int)) func(done, due int) {
+	return func(done, due int) {
+		if done == 0 && due >= manyMessages {
+			giveBackStartUp()
+		}
+		if tell != nil {
+			tell(done, due)
+		}
+	}
 }
 
 func statsColumns() []column {

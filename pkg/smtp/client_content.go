@@ -66,10 +66,11 @@ func (b *content) convertBy(c *Client, convert conversion) error {
 		return errLocal(err)
 	}
 	seen.finish()
-	isSmall = isSmall && small.Len() <= len(c.scratch)
+	isSmall = isSmall && small.Len() <= maxBuffered
 	b.size, b.convert = seen.size, convert
 	if isSmall {
 		b.convert = nil
+		c.makeRoom(int64(small.Len()))
 		b.octets = int64(copy(c.scratch, small.Bytes()))
 		b.r = bytes.NewReader(c.scratch[:b.octets])
 	}
@@ -84,11 +85,8 @@ func (b *content) Write(p []byte) (int, error) {
 
 // inspect looks at the message as far as that is possible without sending it.
 func (c *Client) inspect(msg io.Reader, size int64) (*content, error) {
-	if c.scratch == nil {
-		c.scratch = make([]byte, maxBuffered)
-	}
 	b := &content{last: '\n', size: max(size, 0)}
-	n, err := io.ReadFull(msg, c.scratch)
+	n, err := c.readSmall(msg, size)
 	switch {
 	case err == io.EOF, err == io.ErrUnexpectedEOF:
 		b.see(c.scratch[:n])
@@ -104,6 +102,27 @@ func (c *Client) inspect(msg io.Reader, size int64) (*content, error) {
 	}
 	b.r = io.MultiReader(bytes.NewReader(bytes.Clone(c.scratch)), msg)
 	return b, nil
+}
+
+// readSmall reads as much as is looked at in memory into scratch; no error: there may be more. size is about what there is.
+func (c *Client) readSmall(msg io.Reader, size int64) (n int, err error) {
+	if c.makeRoom(size + 1); size <= 0 {
+		c.makeRoom(maxBuffered)
+	}
+	n, err = io.ReadFull(msg, c.scratch)
+	if err != nil || n == maxBuffered {
+		return n, err
+	}
+	c.scratch = append(c.scratch, make([]byte, maxBuffered-n)...)
+	more, err := io.ReadFull(msg, c.scratch[n:])
+	return n + more, err
+}
+
+// makeRoom makes scratch larger if it has not room for so many octets, up to maxBuffered.
+func (c *Client) makeRoom(octets int64) {
+	if size := min(max(octets, 2<<10), maxBuffered); int64(len(c.scratch)) < size {
+		c.scratch = make([]byte, min(size+size/2, maxBuffered))
+	}
 }
 
 func errLocal(err error) error { return mail.Temporaryf(3, 0, "Can't read the message: %w", err) }
