@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"sync"
+	"time"
 )
 
 // line is what the workers of a flush take their entries from, in order. An entry whose destination is crowded goes to
@@ -13,9 +14,15 @@ type line struct {
 	mu     sync.Mutex
 	ended  sync.Cond // an attempt has ended, or ctx has
 	left   []candidate
-	busy   int // candidates that workers have
-	putOff int // at the end of left: put off since the last attempt ended
+	late   []candidate // come after left
+	busy   int         // candidates that workers have
+	putOff int         // at the end of late: put off since the last attempt ended
+	isNew  bool        // no attempt has ended, and that is no wonder yet
 }
+
+// firstWord is how long a flush waits for the first attempt to end before it puts off more than one message for each worker:
+// at the beginning every destination is one of which nothing is heard.
+const firstWord = 50 * time.Millisecond
 
 // perTurn is how many workers there are for each message that the transport has: while one has its turn, others read the
 // next message, or wait for the disk to forget the last one.
@@ -23,13 +30,10 @@ const perTurn = 5
 
 // run gives the candidates to the workers.
 func (p *pass) run(ctx context.Context, due []candidate) {
-	l := &line{left: due}
+	l := &line{left: due, isNew: true}
 	l.ended.L = &l.mu
-	defer context.AfterFunc(ctx, func() {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		l.ended.Broadcast()
-	})()
+	defer context.AfterFunc(ctx, l.growOld)()
+	defer time.AfterFunc(firstWord, l.growOld).Stop()
 	parallel := min(cmp.Or(max(p.opt.Parallel, 0), DefaultParallel), len(due))
 	if parallel == 1 {
 		p.worker(ctx, l)
@@ -64,17 +68,35 @@ func (p *pass) worker(ctx context.Context, l *line) {
 func (l *line) take(ctx context.Context) (c candidate, isForced, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for len(l.left) > 0 && l.putOff >= len(l.left) && l.busy > 0 && ctx.Err() == nil {
+	for l.mustWait() && ctx.Err() == nil {
 		l.ended.Wait()
 	}
-	if len(l.left) == 0 || ctx.Err() != nil {
+	if l.len() == 0 || ctx.Err() != nil {
 		return c, false, false
 	}
-	c, l.left = l.left[0], l.left[1:]
-	isForced = l.putOff > len(l.left)
+	from := &l.left
+	if len(l.left) == 0 {
+		from = &l.late
+	}
+	c, *from = (*from)[0], (*from)[1:]
+	isForced = l.putOff > l.len()
 	l.busy++
 	return c, isForced, true
 }
+
+// mustWait reports that there is nothing but what was put off, or that nothing is known yet of those who were.
+func (l *line) mustWait() bool {
+	return l.len() > 0 && l.busy > 0 && (l.putOff >= l.len() || l.isNew && l.putOff > 0)
+}
+
+func (l *line) growOld() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.isNew = false
+	l.ended.Broadcast()
+}
+
+func (l *line) len() int { return len(l.left) + len(l.late) }
 
 // done takes back a candidate.
 func (l *line) done(c candidate, isPutOff bool) {
@@ -82,10 +104,10 @@ func (l *line) done(c candidate, isPutOff bool) {
 	defer l.mu.Unlock()
 	l.busy--
 	if isPutOff {
-		l.left = append(l.left, c)
+		l.late = append(l.late, c)
 		l.putOff++
 	} else {
-		l.putOff = 0
+		l.putOff, l.isNew = 0, false
 	}
 	l.ended.Broadcast()
 }
