@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"iter"
@@ -31,6 +32,7 @@ func (r *sendReader) merge(o *sendOptions) {
 	if r.err != nil || !r.c.IsSet("merge") {
 		return
 	}
+	r.noTemplates()
 	m := &merge{name: r.c.String("merge"), field: r.text("merge-field"), table: &held{}, read: r}
 	o.merge, o.each = m, true
 	in := r.reader(o, "merge")
@@ -63,10 +65,64 @@ func (r *sendReader) inline(flag, value string) *template.Template {
 
 // keep takes the template of a flag.
 func (m *merge) keep(flag string, t *template.Template) {
-	if flag == "template" {
-		m.text = t
-	} else {
+	if strings.HasPrefix(flag, "--html") {
 		m.html = t
+	} else {
+		m.text = t
+	}
+}
+
+// mergeTexts takes all text for a template, wherever it comes from: nobody wants "Dear {{.name}}" sent to everybody.
+func (r *sendReader) mergeTexts(o *sendOptions) {
+	if r.err != nil || o.merge == nil {
+		return
+	}
+	if o.merge.text == nil {
+		o.body = r.mergeText(o, "--body", (&drafting{e: r.e, o: o}).text())
+	}
+	if o.merge.html == nil && o.html != nil {
+		o.html = r.mergeText(o, "--html", o.html)
+	}
+	o.charset = ""
+}
+
+// mergeText gives a text that is the same for all, or keeps the template that it is.
+func (r *sendReader) mergeText(o *sendOptions, flag string, in io.Reader) io.Reader {
+	text := string(r.inUTF8(o, r.readAll(flag, "the text", in, maxTemplate)))
+	if t := r.inline(flag, text); t != nil {
+		o.merge.keep(flag, t)
+		return strings.NewReader("")
+	}
+	return strings.NewReader(text)
+}
+
+// inUTF8 is for a text that comes together with what is UTF-8.
+func (r *sendReader) inUTF8(o *sendOptions, text []byte) []byte {
+	in, err := message.ToUTF8(bytes.NewReader(text), o.charset, o.locale)
+	if err == nil {
+		text, err = io.ReadAll(in)
+	}
+	if err != nil && r.err == nil {
+		r.err = err
+	}
+	return text
+}
+
+// noTemplates refuses them where all rows have the same.
+func (r *sendReader) noTemplates() {
+	for _, name := range []string{"from", "envelope-from"} {
+		r.noTemplate(name, r.c.String(name))
+	}
+	for _, name := range []string{"reply-to", "attach", "inline"} {
+		for _, value := range r.c.StringSlice(name) {
+			r.noTemplate(name, value)
+		}
+	}
+}
+
+func (r *sendReader) noTemplate(name, value string) {
+	if strings.Contains(value, "{{") {
+		r.bad("--"+name, "it is the same for all rows, and can't be a template")
 	}
 }
 
@@ -118,10 +174,10 @@ func (m *merge) fill(o sendOptions, one row) (*sendOptions, error) {
 		}
 	}
 	if m.text != nil {
-		o.body = read.executed(at("--template"), m.text, one.data)
+		o.body = read.executed(at("text"), m.text, one.data)
 	}
 	if m.html != nil {
-		o.html = read.executed(at("--html-template"), m.html, escapeHTML(one.data))
+		o.html = read.executed(at("HTML"), m.html, escapeHTML(one.data))
 	}
 	return &o, read.err
 }

@@ -86,6 +86,7 @@ func (e *env) readSendOptions(c *cli.Context) (*sendOptions, error) {
 		r.err = usagef("no recipients")
 	}
 	r.content(o)
+	r.mergeTexts(o)
 	r.checkRows(o)
 	return r.done(o)
 }

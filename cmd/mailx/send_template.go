@@ -65,12 +65,17 @@ func (r *sendReader) whole(o *sendOptions, flag string, limit int64) []byte {
 	if in == nil {
 		return nil
 	}
+	return r.readAll("--"+flag, inputName(r.c.String(flag)), in, limit)
+}
+
+func (r *sendReader) readAll(what, name string, in io.Reader, limit int64) []byte {
 	text, err := io.ReadAll(io.LimitReader(in, limit+1))
 	switch {
+	case r.err != nil:
 	case err != nil:
-		r.err = fmt.Errorf("--%s: %w", flag, err)
+		r.err = fmt.Errorf("%s: %w", what, err)
 	case int64(len(text)) > limit:
-		r.bad("--"+flag, fmt.Sprintf("%s is longer than %d octets", inputName(r.c.String(flag)), limit))
+		r.bad(what, fmt.Sprintf("%s is longer than %d octets", name, limit))
 	}
 	return text
 }
@@ -140,12 +145,15 @@ func escapeHTML(data any) any {
 // made runs a template, or keeps it for the rows of --merge.
 func (r *sendReader) made(o *sendOptions, flag string, data any) io.Reader {
 	text := r.whole(o, flag, maxTemplate)
+	if o.merge != nil {
+		text = r.inUTF8(o, text)
+	}
 	t := r.parsed("--"+flag, inputName(r.c.String(flag)), string(text))
 	switch {
 	case r.err != nil:
 		return nil
 	case o.merge != nil:
-		o.merge.keep(flag, t)
+		o.merge.keep("--"+flag, t)
 		return strings.NewReader("")
 	}
 	return r.executed("--"+flag, t, data)
@@ -157,7 +165,7 @@ func (r *sendReader) parsed(flag, name, text string) *template.Template {
 		return nil
 	}
 	env := os.Getenv
-	if flag == "--html-template" {
+	if strings.HasPrefix(flag, "--html") {
 		env = func(name string) string { return html.EscapeString(os.Getenv(name)) }
 	}
 	t, err := template.New(name).Option("missingkey=error").Funcs(template.FuncMap{"env": env}).Parse(text)
