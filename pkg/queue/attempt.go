@@ -83,8 +83,10 @@ func (p *pass) tryInTurn(ctx context.Context, e *claimed, todo []mail.Recipient,
 		return p.tryInLane(ctx, e, todo, lane, isForced)
 	}
 	if p.turns != nil {
-		p.turns.take()
-		defer p.giveTurn(ctx)
+		if !p.turns.take() {
+			return nil, nil
+		}
+		defer p.turns.give(ctx)
 	}
 	if crowd, ok := p.t.(Crowded); ok && !isForced && crowd.IsCrowded(envelopeFor(e.env, todo)) {
 		return nil, errCrowded

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"mailx/pkg/mail"
 	"mailx/pkg/vfs"
 )
 
@@ -68,6 +69,9 @@ func (r *Runner) Run(ctx context.Context) Stats {
 		run.wait(ctx)
 	}
 	defer time.AfterFunc(cmp.Or(r.Grace, DefaultGrace), cancel).Stop()
+	for _, l := range run.lanes {
+		l.turns.stop()
+	}
 	for run.active > 0 {
 		run.settle(<-run.ended)
 	}
@@ -78,8 +82,9 @@ func (r *Runner) Run(ctx context.Context) Stats {
 type lane struct {
 	key     string
 	waiting []candidate
-	active  int
-	isReady bool // it stands in running.ready
+	active  int    // messages that are worked on
+	turns   *turns // of those at the transport
+	isReady bool   // it stands in running.ready
 }
 
 // outcome is what became of one message.
@@ -104,6 +109,7 @@ type running struct {
 	lanes   map[string]*lane
 	ready   []*lane // with a message waiting and a place for it, in turn
 	active  int
+	taken   int // turns that the lanes may use, out of limit
 	ended   chan outcome
 	stats   Stats
 
@@ -242,10 +248,10 @@ func (r *running) remember(base string, c candidate) {
 func (r *running) sort() {
 	n := min(len(r.backlog), sortAtOnce)
 	for _, c := range r.backlog[:n] {
-		key := r.q.destination(c.spot)
+		key := r.destination(c.spot)
 		l := r.lanes[key]
 		if l == nil {
-			l = &lane{key: key}
+			l = &lane{key: key, turns: &turns{free: r.perLane}}
 			r.lanes[key] = l
 		}
 		l.waiting = append(l.waiting, c)
@@ -260,49 +266,70 @@ func (r *running) sort() {
 // maxKey bounds the name of a lane.
 const maxKey = 256
 
-// destination names the lane of an entry: the domains that it still has to go to. What can't be read is found out about by
-// whoever works on it.
-func (q *Queue) destination(s spot) string {
-	f, err := q.fs.Open(q.path(s))
-	if err != nil {
-		return ""
-	}
-	defer f.Close()
-	fi, err := f.Stat()
-	if err != nil {
-		return ""
-	}
-	env, _, err := readEnvelope(io.NewSectionReader(f, 0, fi.Size()))
-	if err != nil {
-		return ""
-	}
-	prog, err := q.readProgress(baseOf(s.name))
-	if err != nil {
-		return ""
+// destination names the lane of an entry: that of the transport, or the domains that it still has to go to. What can't be
+// read is found out about by whoever works on it.
+func (r *running) destination(s spot) string {
+	env, rcpts := r.q.recipientsOf(s)
+	if t, ok := r.Transport.(Pipelining); ok && len(rcpts) == 1 {
+		if l := t.Lane(envelopeFor(env, rcpts)); l != nil {
+			return "lane " + strings.Clone(l.Key())
+		}
 	}
 	var domains []string
-	for _, rcpt := range env.Rcpts {
-		if !prog.of(rcpt.Address).isDone() {
-			domains = append(domains, strings.ToLower(rcpt.Domain))
-		}
+	for _, rcpt := range rcpts {
+		domains = append(domains, strings.ToLower(rcpt.Domain))
 	}
 	slices.Sort(domains)
 	key := strings.Join(slices.Compact(domains), " ")
 	return key[:min(len(key), maxKey)]
 }
 
+// recipientsOf reads who is to get an entry yet: nobody, if that can't be read.
+func (q *Queue) recipientsOf(s spot) (env *mail.Envelope, rcpts []mail.Recipient) {
+	f, err := q.fs.Open(q.path(s))
+	if err != nil {
+		return nil, nil
+	}
+	defer f.Close()
+	fi, err := f.Stat()
+	if err != nil {
+		return nil, nil
+	}
+	env, _, err = readEnvelope(io.NewSectionReader(f, 0, fi.Size()))
+	if err != nil {
+		return nil, nil
+	}
+	prog, err := q.readProgress(baseOf(s.name))
+	if err != nil {
+		return nil, nil
+	}
+	for _, rcpt := range env.Rcpts {
+		if !prog.of(rcpt.Address).isDone() {
+			rcpts = append(rcpts, rcpt)
+		}
+	}
+	return env, rcpts
+}
+
 // enlist gives a lane its turn if it can use one.
 func (r *running) enlist(l *lane) {
-	if !l.isReady && len(l.waiting) > 0 && l.active < r.perLane {
+	if !l.isReady && len(l.waiting) > 0 && l.active < r.perLane*perTurn {
 		l.isReady = true
 		r.ready = append(r.ready, l)
 	}
 }
 
-// start works on as many messages as may be, one of each lane in turn.
+// start works on as many messages as may be, one of each lane in turn. Those that are more than a lane has turns for only get
+// ready, or wait for the disk.
 func (r *running) start(ctx context.Context) {
-	for r.active < r.limit && len(r.ready) > 0 {
+	for len(r.ready) > 0 {
 		l := r.ready[0]
+		if l.active < r.perLane {
+			if r.taken == r.limit {
+				return
+			}
+			r.taken++
+		}
 		r.ready = r.ready[1:]
 		l.isReady = false
 		c := l.waiting[0]
@@ -316,7 +343,7 @@ func (r *running) start(ctx context.Context) {
 
 // work tries one message; a panic harms only that.
 func (r *running) work(ctx context.Context, l *lane, c candidate) {
-	p := &pass{q: r.q, t: r.Transport, gate: newGate(FlushOptions{})}
+	p := &pass{q: r.q, t: r.Transport, gate: newGate(FlushOptions{}), turns: l.turns}
 	defer func() {
 		if v := recover(); v != nil {
 			p.failed(idOf(c.name), fmt.Errorf("panic: %v", v))
@@ -331,6 +358,9 @@ func (r *running) settle(o outcome) {
 	delete(r.inHand, o.base)
 	r.active--
 	o.lane.active--
+	if o.lane.active < r.perLane {
+		r.taken--
+	}
 	r.enlist(o.lane)
 	if o.lane.active == 0 && len(o.lane.waiting) == 0 {
 		delete(r.lanes, o.lane.key)

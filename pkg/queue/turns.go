@@ -15,6 +15,7 @@ type turns struct {
 	mu      sync.Mutex
 	free    int
 	waiting []*turn
+	isOver  bool // nobody gets one any more
 }
 
 // maxOvertaken is how many may have their turn before the one who has waited longest.
@@ -32,27 +33,50 @@ type turn struct {
 	isOver  bool
 	isTried bool
 	results []mail.Result
-	err     error // if not tried; nil: there was no more time for it
+	err     error // errCrowded: put off; else trouble with the lane
 }
 
-// take waits for a turn.
-func (s *turns) take() {
+// take waits for a turn. It reports false if there are no more.
+func (s *turns) take() bool {
 	t := &turn{come: make(chan struct{})}
-	if !s.begin(t) {
-		<-t.come
+	if s.begin(t) {
+		return true
 	}
+	<-t.come
+	return !t.isOver
 }
 
-// begin reports that t has its turn at once. Else it waits.
+// begin reports that t has its turn at once. Else it waits, or is over.
 func (s *turns) begin(t *turn) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.free == 0 {
+	switch {
+	case s.isOver:
+		t.end(false, nil, nil)
+		return false
+	case s.free == 0:
 		s.waiting = append(s.waiting, t)
 		return false
 	}
 	s.free--
 	return true
+}
+
+// stop sends those away who wait, and those who come.
+func (s *turns) stop() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, t := range s.waiting {
+		t.end(false, nil, nil)
+	}
+	s.waiting, s.isOver = nil, true
+}
+
+// give gives back what take has given.
+func (s *turns) give(ctx context.Context) {
+	if t := s.next(); t != nil {
+		go s.carryAll(ctx, t)
+	}
 }
 
 // next gives a turn back, and on to the one who has waited longest. If he needs somebody to carry his message he is returned.
@@ -115,53 +139,48 @@ func (p *pass) tryInLane(ctx context.Context, e *claimed, todo []mail.Recipient,
 	t.delivery.Msg, t.delivery.Size = e.message()
 	t.delivery.Done = func(results []mail.Result) { t.end(true, results, nil) }
 	if p.turns.begin(t) {
-		go p.carryAll(ctx, t)
+		go p.turns.carryAll(ctx, t)
 	}
 	<-t.come
 	if !t.isTried {
 		return nil, t.err
 	}
+	p.failed(idOf(e.base), t.err)
 	begin := p.beginning(e)
 	return append(p.judgeAll(ctx, e, todo, t.results), begin), nil
 }
 
-// giveTurn gives back what turns.take has given.
-func (p *pass) giveTurn(ctx context.Context) {
-	if t := p.turns.next(); t != nil {
-		go p.carryAll(ctx, t)
-	}
-}
-
 // carryAll has a turn, for t and for those who come after it.
-func (p *pass) carryAll(ctx context.Context, t *turn) {
-	for ; t != nil; t = p.turns.next() {
+func (s *turns) carryAll(ctx context.Context, t *turn) {
+	for ; t != nil; t = s.next() {
 		switch {
 		case ctx.Err() != nil:
 			t.end(false, nil, nil)
 		case !t.isForced && t.lane.IsCrowded():
 			t.end(false, nil, errCrowded)
 		default:
-			p.carry(ctx, t)
+			s.carry(ctx, t)
 		}
 	}
 }
 
 // carry delivers in a lane. A panic of it harms only the messages that it has, and those only for a time.
-func (p *pass) carry(ctx context.Context, first *turn) {
+func (s *turns) carry(ctx context.Context, first *turn) {
 	has := []*turn{first}
 	defer func() {
+		var err error
 		if r := recover(); r != nil {
-			p.failed(first.delivery.Env.ID, fmt.Errorf("transport panicked: %v", r))
+			err = fmt.Errorf("transport panicked: %v", r)
 		}
 		for _, t := range has {
-			t.end(true, nil, nil)
+			t.end(true, nil, err)
 		}
 	}()
 	first.lane.Carry(ctx, &first.delivery, func() *mail.Delivery {
 		if ctx.Err() != nil {
 			return nil
 		}
-		t := p.turns.follower(first.lane.Key())
+		t := s.follower(first.lane.Key())
 		if t == nil {
 			return nil
 		}

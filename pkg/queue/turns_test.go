@@ -65,6 +65,21 @@ func (l *fakeLane) deliver(d *mail.Delivery) {
 	d.Done(l.of.fake.Deliver(context.Background(), d.Env, d.Msg, d.Size))
 }
 
+// takeTime has each delivery take a second, so that others come to wait, and counts the most that went on at once.
+func (f *laned) takeTime() (most *atomic.Int32) {
+	most = &atomic.Int32{}
+	var inside atomic.Int32
+	f.fake.then = func(_ *mail.Envelope, r []mail.Result) []mail.Result {
+		if n := inside.Add(1); n > most.Load() {
+			most.Store(n)
+		}
+		time.Sleep(time.Second)
+		inside.Add(-1)
+		return r
+	}
+	return most
+}
+
 // R4 for messages that follow each other.
 func TestTenFlushersWithLanes(t *testing.T) {
 	f := &laned{fake: &fake{}}
@@ -83,10 +98,7 @@ func TestLanes(t *testing.T) {
 		}
 		w.mail("ok@x1", "perm@x2")
 		f := &laned{fake: w.fake}
-		f.fake.then = func(_ *mail.Envelope, r []mail.Result) []mail.Result {
-			time.Sleep(time.Second) // others come to wait
-			return r
-		}
+		f.takeTime()
 		stats, err := w.q.Flush(context.Background(), f, FlushOptions{Parallel: 2})
 		if err != nil || stats.Tried != 51 || stats.Done != 51 || stats.Delivered != 51 || stats.Failed != 1 {
 			t.Errorf("got %+v, %v", stats, err)
@@ -206,5 +218,58 @@ func TestLanesCancelled(t *testing.T) {
 	stats, err := w.q.Flush(ctx, f, FlushOptions{Parallel: 2})
 	if err == nil || stats.Tried > 2 || len(items(t, w.q)) != 20-stats.Tried {
 		t.Errorf("got %+v, %v", stats, err)
+	}
+}
+
+// A runner has messages follow each other, too, and no more at once than it may.
+func TestRunnerLanes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		for i := range 60 {
+			b.mail(fmt.Sprintf("ok%d@x%d", i, i%4))
+		}
+		f := &laned{fake: b.fake}
+		most := f.takeTime()
+		runner := Runner{Queue: b.q, Transport: f, Parallel: 1}
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(time.Minute, cancel)
+		stats := runner.Run(ctx)
+		if stats.Delivered != 60 || f.followed.Load() < 40 || most.Load() != 4 {
+			t.Errorf("got %+v, %d followed others, %d at once", stats, f.followed.Load(), most.Load())
+		}
+	})
+}
+
+// A runner that has more lanes than it may work on at once takes them in turn.
+func TestRunnerLanesInTurn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		for i := range 60 {
+			b.mail(fmt.Sprintf("ok%d@x%d", i, i%20))
+		}
+		f := &laned{fake: b.fake}
+		most := f.takeTime()
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(time.Minute, cancel)
+		stats := (&Runner{Queue: b.q, Transport: f, Parallel: 1}).Run(ctx)
+		if stats.Delivered != 60 || most.Load() != destinations {
+			t.Errorf("got %+v, %d at once", stats, most.Load())
+		}
+	})
+}
+
+// Who waits for a turn when no more are given is sent away.
+func TestTurnsStop(t *testing.T) {
+	s := &turns{}
+	waits := &turn{come: make(chan struct{}), lane: &fakeLane{domain: "a"}}
+	if s.begin(waits) {
+		t.Fatal("has its turn at once")
+	}
+	took := make(chan bool)
+	go func() { took <- s.take() }()
+	s.stop()
+	<-waits.come
+	if waits.isTried || waits.err != nil || <-took || s.begin(&turn{come: make(chan struct{})}) {
+		t.Errorf("got %+v", waits)
 	}
 }
