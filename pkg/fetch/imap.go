@@ -67,11 +67,17 @@ func (p *IMAP) begin(ctx context.Context, c *imap.Client) error {
 	if err := c.Capability(); err != nil {
 		return err
 	}
+	return p.LogInIMAP(ctx, c)
+}
+
+// LogInIMAP logs in over a connection that is there, which the caller has made as secure as it should be, and whose
+// capabilities are known.
+func (s *Server) LogInIMAP(ctx context.Context, c *imap.Client) error {
 	l := login{offered: c.Mechanisms(), state: c.TLS(), command: "LOGIN", plain: c.Login, mechanism: c.Authenticate}
 	if c.Has("LOGINDISABLED") {
 		l.command = ""
 	}
-	return p.logIn(ctx, l)
+	return s.logIn(ctx, l)
 }
 
 // Close drops the connection, at any time and from any goroutine.

@@ -53,12 +53,17 @@ func (p *POP3) begin(ctx context.Context, c *pop3.Client) error {
 	if err != nil {
 		return err
 	}
-	err = p.logIn(ctx, login{offered: caps["SASL"], state: c.TLS(), command: "USER", plain: c.Login, mechanism: c.Authenticate})
-	if err != nil {
+	if err := p.LogInPOP3(ctx, c, caps); err != nil {
 		return err
 	}
 	_, err = c.Capa() // some servers say what they can do only now
 	return err
+}
+
+// LogInPOP3 logs in over a connection that is there, which the caller has made as secure as it should be; caps are what the
+// server says it can do on it.
+func (s *Server) LogInPOP3(ctx context.Context, c *pop3.Client, caps pop3.Caps) error {
+	return s.logIn(ctx, login{offered: caps["SASL"], state: c.TLS(), command: "USER", plain: c.Login, mechanism: c.Authenticate})
 }
 
 // popSource is a session of POP3.

@@ -7,7 +7,9 @@ import (
 	"encoding/base64"
 	"errors"
 	"io"
+	"maps"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -54,6 +56,7 @@ type Client struct {
 	tags    int
 	caps    map[string]bool // upper case; nil: not known
 	preauth bool
+	welcome string // text of the greeting, printable
 	exists  uint32 // messages in the selected mailbox, as last said
 	bye     string // why the server hangs up, printable
 	err     error  // the dialog is out of step or over; sticks
@@ -129,6 +132,8 @@ func (c *Client) greeting() error {
 	case "OK", "PREAUTH":
 		c.preauth = kind == "PREAUTH"
 		c.code(r.rest)
+		_, text := cutCode(r.rest)
+		c.welcome = printable(text)
 		return nil
 	case "BYE":
 		code, text := cutCode(r.rest)
@@ -139,6 +144,9 @@ func (c *Client) greeting() error {
 
 // IsLoggedIn reports a server that knew who we are before we said it (PREAUTH).
 func (c *Client) IsLoggedIn() bool { return c.preauth }
+
+// Greeting is the text of the server's first line, without its response code.
+func (c *Client) Greeting() string { return c.welcome }
 
 // Close closes the connection at once. It may be called from any goroutine, but not during StartTLS, which its context ends.
 func (c *Client) Close() error { return c.c.Close() }
@@ -158,6 +166,9 @@ func (c *Client) Has(capability string) bool {
 	}
 	return c.caps[strings.ToUpper(capability)]
 }
+
+// Capabilities are what the server has last said of them, in upper case and sorted; none if they are not known.
+func (c *Client) Capabilities() []string { return slices.Sorted(maps.Keys(c.caps)) }
 
 // Mechanisms are those of SASL that the server offers.
 func (c *Client) Mechanisms() []string {

@@ -98,3 +98,20 @@ func FuzzClient(f *testing.F) {
 		}
 	})
 }
+
+// What a server says of itself, for people.
+func TestGreetingAndCapabilities(t *testing.T) {
+	for greeting, want := range map[string][2]string{
+		"* OK [CAPABILITY IMAP4rev1 starttls] mail\x1b here\r\n": {"mail? here", "IMAP4REV1 STARTTLS"},
+		"* PREAUTH come in\r\n":                                  {"come in", ""},
+		"* OK\r\n":                                               {"", ""},
+	} {
+		c := clientOf(greeting, true)
+		if c == nil {
+			t.Fatalf("%q: no client", greeting)
+		}
+		if got := [2]string{c.Greeting(), strings.Join(c.Capabilities(), " ")}; got != want {
+			t.Errorf("%q: got %q, want %q", greeting, got, want)
+		}
+	}
+}

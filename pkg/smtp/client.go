@@ -72,6 +72,7 @@ type ClientOptions struct {
 	Chunk       bool        // send small messages with BDAT behind the envelope where that is offered, see client_chunk.go
 	Timeouts    Timeouts
 	Trace       wire.TraceFunc
+	Greeted     func(text string) // is told the first line of the greeting before EHLO is sent; may be nil
 }
 
 // HandshakeError says that TLS could not be established. It is temporary: a certificate that is wrong today is an
@@ -191,6 +192,9 @@ func (c *Client) open(ctx context.Context) error {
 	if c.opt.Server == "" {
 		c.opt.Server, _, _ = strings.Cut(greeting.Lines[0], " ")
 	}
+	if c.opt.Greeted != nil {
+		c.opt.Greeted(greeting.Lines[0])
+	}
 	if err := c.hello(); err != nil {
 		return err
 	}
@@ -261,6 +265,25 @@ func (c *Client) secure(ctx context.Context) error {
 		}
 		return mail.Temporaryf(7, 4, "TLS is required, but %s refused it: %w", printable(c.opt.Server), r)
 	}
+	return c.goSecure(ctx)
+}
+
+// StartTLS asks for TLS and says EHLO again, for a client that was made with TLSNone to look at what is offered first.
+// TLSConfig alone judges the certificate, by VerifyConnection. A server that does not want to gives a *Reply.
+func (c *Client) StartTLS(ctx context.Context) error {
+	return c.under(ctx, func() error {
+		r, err := c.command("STARTTLS", c.opt.Timeouts.Greeting)
+		if err == nil && r.Code != 220 {
+			err = c.unexpected(r)
+		}
+		if err != nil {
+			return err
+		}
+		return c.goSecure(ctx)
+	})
+}
+
+func (c *Client) goSecure(ctx context.Context) error {
 	if err := c.handshake(ctx); err != nil {
 		return err
 	}

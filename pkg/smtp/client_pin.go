@@ -3,9 +3,11 @@ package smtp
 import (
 	"crypto/sha256"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
+	"slices"
 	"strings"
 )
 
@@ -33,6 +35,11 @@ func ParsePin(s string) (Pin, error) {
 	return Pin{isKey, [sha256.Size]byte(sum)}, nil
 }
 
+// PinsOf gives the pins of a certificate: of all of it, and of its key.
+func PinsOf(cert *x509.Certificate) (whole, key Pin) {
+	return Pin{sum: sha256.Sum256(cert.Raw)}, Pin{isKey: true, sum: sha256.Sum256(cert.RawSubjectPublicKeyInfo)}
+}
+
 // String is what ParsePin reads.
 func (p Pin) String() string {
 	if p.isKey {
@@ -50,12 +57,9 @@ func checkPins(pins []Pin) func(tls.ConnectionState) error {
 		if len(state.PeerCertificates) == 0 {
 			return errPin
 		}
-		leaf := state.PeerCertificates[0]
-		whole, key := sha256.Sum256(leaf.Raw), sha256.Sum256(leaf.RawSubjectPublicKeyInfo)
-		for _, p := range pins {
-			if p.isKey && p.sum == key || !p.isKey && p.sum == whole {
-				return nil
-			}
+		whole, key := PinsOf(state.PeerCertificates[0])
+		if slices.Contains(pins, whole) || slices.Contains(pins, key) {
+			return nil
 		}
 		return errPin
 	}

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"mailx/pkg/mail"
 	"mailx/pkg/mailtest"
 )
 
@@ -38,6 +39,13 @@ func TestParsePin(t *testing.T) {
 		p := pinOf(t, cfg, isKey)
 		if again, err := ParsePin(p.String()); err != nil || again != p {
 			t.Errorf("%s: read as %s, %v", p, again, err)
+		}
+		leaf, err := x509.ParseCertificate(cfg.Certificates[0].Certificate[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if whole, key := PinsOf(leaf); !isKey && whole != p || isKey && key != p {
+			t.Errorf("%s: made as %s and %s", p, whole, key)
 		}
 	}
 	for _, s := range []string{"", "abc", strings.Repeat("0", 62), strings.Repeat("0", 63), strings.Repeat("0", 66), strings.Repeat("g", 64),
@@ -83,5 +91,40 @@ func TestClientCertificate(t *testing.T) {
 		if err == nil {
 			client.Quit()
 		}
+	}
+}
+
+// A client that looks first and starts TLS later sees what is offered in clear and inside, and any certificate.
+func TestStartTLSLater(t *testing.T) {
+	ca := mailtest.NewCA(t)
+	for _, c := range []struct {
+		name   string
+		answer []mailtest.Act
+		want   string // of the status of the error
+	}{
+		{"started", []mailtest.Act{mailtest.Exchange("STARTTLS", "220 go"), mailtest.StartTLS(ca.ServerConfig("other.example")),
+			mailtest.Exchange("EHLO", "250-mx\r\n250 SIZE"), mailtest.Expect("QUIT")}, "2.0.0"},
+		{"refused", []mailtest.Act{mailtest.Exchange("STARTTLS", "454 4.7.0 no"), mailtest.Expect("QUIT")}, "4.7.0"},
+		{"no handshake", []mailtest.Act{mailtest.Exchange("STARTTLS", "220 go"), mailtest.Reply("nonsense")}, "4.7.5"},
+	} {
+		s := mailtest.ScriptServer(t, after("250-mx\r\n250 STARTTLS", c.answer...)...)
+		opt := testOptions()
+		greeting := ""
+		opt.TLS, opt.Greeted = TLSNone, func(text string) { greeting = text }
+		client, err := dial(t, s.Addr, opt)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if greeting != "mx.example ESMTP" || !client.Extensions().Has("STARTTLS") {
+			t.Errorf("%s: greeting %q, offers %v", c.name, greeting, client.Extensions())
+		}
+		err = client.StartTLS(t.Context())
+		if got := mail.StatusOf(err).String(); err != nil && got != c.want || (err == nil) != (c.want == "2.0.0") {
+			t.Errorf("%s: %v, status %s, want %s", c.name, err, got, c.want)
+		}
+		if err == nil && (client.TLS() == nil || !client.Extensions().Has("SIZE") || client.Extensions().Has("STARTTLS")) {
+			t.Errorf("%s: then offers %v", c.name, client.Extensions())
+		}
+		client.Quit()
 	}
 }
