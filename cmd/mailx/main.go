@@ -49,6 +49,7 @@ func verbs() []verb {
 		{"user", "the people the servers know", newUser},
 		{"alias", "check the files of aliases", newAlias},
 		{"explain", "say where a message would go, and why", newExplain},
+		{"probe", "talk to a server step by step, and show what it says", newProbe},
 		{"config", "show and check the configuration", newConfig},
 		{"init", "write a commented configuration file", newInit},
 		{"man", "read the manual", newMan},
