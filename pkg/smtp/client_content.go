@@ -270,10 +270,19 @@ func (c *Client) copyContent(to io.Writer, from io.Reader) error {
 // lastWords looks for the reply of a server that hung up within the data, such as 552, before it says that the
 // connection was lost.
 func (c *Client) lastWords(err error) error {
-	c.wc.Within(c.opt.Timeouts.Quit)
-	if r, rerr := readReply(c.wc); rerr == nil && r.Code >= 400 {
+	if r := c.lastReply(); r != nil && r.Code >= 400 {
 		c.Close()
 		return r
 	}
 	return c.lost(err)
+}
+
+// lastReply is what a server said that takes nothing more; nil: nothing.
+func (c *Client) lastReply() *Reply {
+	c.wc.Within(c.opt.Timeouts.Quit)
+	r, err := readReply(c.wc)
+	if err != nil {
+		return nil
+	}
+	return r
 }

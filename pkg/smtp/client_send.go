@@ -389,7 +389,7 @@ func (t *transaction) content() error {
 		t.follow()
 	}
 	if err := t.c.wc.Flush(); err != nil {
-		return t.c.lastWords(err)
+		return t.hungUp(err)
 	}
 	if !t.c.opt.LMTP {
 		r, err := t.c.reply(t.c.opt.Timeouts.Final)
@@ -411,6 +411,16 @@ func (t *transaction) content() error {
 		}
 	}
 	return nil
+}
+
+// hungUp is for a server that took all of the text, perhaps, but not all of what stands behind that. Then its verdict is there.
+func (t *transaction) hungUp(err error) error {
+	r := t.c.lastReply()
+	if r == nil || t.c.opt.LMTP && r.Code < 400 {
+		return t.c.lost(err)
+	}
+	t.c.Close()
+	return t.verdict(r, t.accepted)
 }
 
 func (t *transaction) verdict(r *Reply, rcpts []int) error {

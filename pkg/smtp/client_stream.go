@@ -49,6 +49,8 @@ func (c *Client) SendEach(
 		case c.silent: // it has waited long enough
 			behind.settle(err)
 			return nil, nil
+		case err == nil: // the last verdict of a server that hung up
+			return behind.delivery, errClosed()
 		default:
 			return behind.delivery, err
 		}

@@ -7,6 +7,7 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -245,4 +246,34 @@ func FuzzSendEach(f *testing.F) {
 			t.Fatalf("%q: %d texts sent: %q", replies, texts, sent.String())
 		}
 	})
+}
+
+// hangingUp is a connection whose server is gone as soon as it has the dot.
+type hangingUp struct{ writable }
+
+func (c hangingUp) Write(p []byte) (int, error) {
+	i := bytes.Index(p, []byte("\r\n.\r\n"))
+	if i < 0 {
+		return c.writable.Write(p)
+	}
+	c.out.Write(p[:i+5])
+	return i + 5, syscall.ECONNRESET
+}
+
+// A message was taken if the server says so, though it does not take the commands that stand behind the text.
+func TestSendEachVerdictOfOneWhoHangsUp(t *testing.T) {
+	for verdict, want := range map[string]string{
+		"250 2.0.0 a\r\n": "a 2.0.0; left b 4.4.2", "554 5.6.0 a\r\n": "a 5.6.0; left b 5.6.0", "354 a\r\n": "a 4.5.0; left b 4.5.0", "": "a 4.4.2; left b 4.4.2",
+	} {
+		var sent bytes.Buffer
+		replies := "220 x\r\n250-x\r\n250 PIPELINING\r\n250 ok\r\n250 ok\r\n354 go\r\n" + verdict
+		nc := hangingUp{writable{readOnly{r: strings.NewReader(replies)}, &sent}}
+		c, err := NewClient(t.Context(), nc, testOptions())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := newQueueOf(t, "a", "b").sendAll(c); got != want || c.Usable() {
+			t.Errorf("%q: got %q, usable %v", verdict, got, c.Usable())
+		}
+	}
 }
