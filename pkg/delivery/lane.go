@@ -74,6 +74,9 @@ func (l *lane) carryBy(
 		if left == nil {
 			return c
 		}
+		if c.Deaf() {
+			l.relay.pool.keepApart(d, l.relay.now())
+		}
 		isNew := left == m && !isReused
 		if c.Close(); isNew || ctx.Err() != nil {
 			result := resultOf(lost)

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	gosmtp "github.com/emersion/go-smtp"
 
@@ -224,5 +225,37 @@ func TestLaneInterrupted(t *testing.T) {
 	tr.Lane(d.Env).Carry(ctx, d, func() *mail.Delivery { cancel(); return w.next() })
 	if got := strings.Join(w.done, ", "); got != "a 4.4.2, b 4.4.2" {
 		t.Errorf("got %s", got)
+	}
+}
+
+// A server that throws away what stands behind a text costs one wait, and not one for each message.
+func TestLaneOfTheDeaf(t *testing.T) {
+	commands := []mailtest.Act{mailtest.Expect("MAIL"), mailtest.Expect("RCPT"), mailtest.Expect("DATA")}
+	acts := append([]mailtest.Act{mailtest.Reply("220 hi"), mailtest.Exchange("EHLO", "250-hi", "250 PIPELINING")}, commands...)
+	acts = append(append(acts, mailtest.Reply("250 ok", "250 ok", "354 go"), mailtest.ExpectTo(".")), commands...)
+	deaf, other := mailtest.ScriptServer(t, append(acts, mailtest.Reply("250 ok"), mailtest.Silence())...), startHost(t, nil)
+	hosts := map[string]string{"127.0.0.12:25": deaf.Addr}
+	n := testRelay(t, hosts)
+	n.Timeouts.Mail = 50 * time.Millisecond
+	tr := laneTransport(n.Relay, nil)
+	w := &waiting{t: t}
+	for i := range 4 {
+		w.add("me@x.example", fmt.Sprintf("a%d@two.example", i))
+	}
+	asked := 0
+	d := w.next()
+	tr.Lane(d.Env).Carry(t.Context(), d, func() *mail.Delivery {
+		asked++
+		hosts["127.0.0.12:25"] = other.addr // is read by the same goroutine
+		return w.next()
+	})
+	if got := w.carry(tr); got != "a0 2.0.0, a1 2.0.0, a2 2.0.0, a3 2.0.0" || asked != 1 || n.dialed.Load() != 2 {
+		t.Errorf("got %s, asked %d times, over %d connections", got, asked, n.dialed.Load())
+	}
+	d = w.add("me@x.example", "b@two.example")
+	n.Now = func() time.Time { return time.Now().Add(2 * apartFor) }
+	tr.Lane(d.Env).Carry(t.Context(), d, func() *mail.Delivery { asked++; return nil })
+	if asked != 2 {
+		t.Error("it is never asked again")
 	}
 }

@@ -30,6 +30,9 @@ const (
 	slowLimit = 2
 )
 
+// apartFor is how long it is remembered that a destination loses what comes behind a text.
+const apartFor = time.Hour
+
 // destination is one key of the pool. Its fields are guarded by the pool.
 type destination struct {
 	key     string
@@ -41,6 +44,7 @@ type destination struct {
 	ended   time.Time     // when the last slot was given back; zero: never
 	coming  []time.Time   // who was told that it is not crowded, and is not here yet
 	idle    []*idleClient // the last used is the last
+	apart   time.Time     // until then no message is begun before the end of the one before
 	death
 }
 
@@ -119,14 +123,21 @@ func (p *pool) leave(d *destination, isWell bool, now time.Time) {
 }
 
 // goOn counts a message that the destination was ready to take, by one who keeps his slot. It reports that he may go on with
-// another one: nobody waits for the slot.
+// another one: nobody waits for the slot, and the destination bears it.
 func (p *pool) goOn(d *destination, now time.Time) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	d.window = min(d.window+1, d.max)
 	d.ended = now
 	d.wake()
-	return len(d.waiting) == 0
+	return len(d.waiting) == 0 && !now.Before(d.apart)
+}
+
+// keepApart has each message at d wait for the end of the one before.
+func (p *pool) keepApart(d *destination, now time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	d.apart = now.Add(apartFor)
 }
 
 // wake hands free slots to those who have waited longest.
@@ -158,7 +169,7 @@ func (p *pool) dismiss(d *destination) {
 }
 
 func (p *pool) forget(d *destination) {
-	if d.users == 0 && len(d.idle) == 0 && d.deadErr == nil {
+	if d.users == 0 && len(d.idle) == 0 && d.deadErr == nil && d.apart.IsZero() {
 		delete(p.dests, d.key)
 	}
 }
@@ -224,8 +235,14 @@ func (p *pool) bury(d *destination, err error, now time.Time, limit time.Duratio
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, old := range p.dests {
-		if old.deadErr != nil && !now.Before(old.deadUntil) {
+		isOver := old.deadErr != nil && !now.Before(old.deadUntil)
+		if isOver {
 			old.deadErr = nil
+		}
+		if !old.apart.IsZero() && !now.Before(old.apart) {
+			old.apart, isOver = time.Time{}, true
+		}
+		if isOver {
 			p.forget(old)
 		}
 	}

@@ -106,6 +106,7 @@ type Client struct {
 	needReset bool // a transaction was left open
 	stale     bool // see Stale
 	silent    bool // the server was given up because it said nothing
+	deaf      bool // see Deaf
 	scratch   []byte
 }
 
@@ -365,6 +366,10 @@ func (c *Client) Usable() bool { return !c.broken }
 // Stale reports that the last Send found the connection closed before the server said a word about the message. With a
 // connection that had been idle this means nothing: another one may do.
 func (c *Client) Stale() bool { return c.stale }
+
+// Deaf reports that the server said nothing to what SendEach sent behind a text, though it took the text: it seems to throw away
+// what comes before its verdict. It is better off if each message waits for that.
+func (c *Client) Deaf() bool { return c.deaf }
 
 // isLocal reports a peer on this host: loopback or a unix socket.
 func (c *Client) isLocal() bool {

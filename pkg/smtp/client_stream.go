@@ -41,6 +41,7 @@ func (c *Client) SendEach(
 		}
 		err := c.reasonOf(ctx, m.finish())
 		if m.isStale {
+			c.deaf = c.silent && m.delivery != first
 			return m.delivery, err
 		}
 		m.settle(err)
