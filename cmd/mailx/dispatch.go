@@ -132,29 +132,7 @@ func (e *env) runLeaf(top, leaf *cli.Command, path, args []string) error {
 	if err := e.takeSettings(line.options); err != nil {
 		return err
 	}
-	leaf.Flags = flagsInUse(leaf.Flags, line)
-	path = append(path, line.options...)
-	path = append(path, "--")
-	return e.runApp(top, append(path, line.words...))
-}
-
-// flagsInUse drops the flags that are not on the command line and have no default. The framework runs a regular expression
-// for each flag it knows, and compares each with each; a program that is started for every message feels that.
-func flagsInUse(flags []cli.Flag, line commandLine) []cli.Flag {
-	return slices.DeleteFunc(slices.Clone(flags), func(f cli.Flag) bool { return !line.has(namesOf(f)[0]) && !hasDefault(f) })
-}
-
-// hasDefault knows the kinds of flags that the verbs have; a test holds them to these.
-func hasDefault(f cli.Flag) bool {
-	switch f := f.(type) {
-	case *cli.StringFlag:
-		return f.Value != ""
-	case *cli.IntFlag:
-		return f.Value != 0
-	case *cli.BoolFlag:
-		return f.Value
-	}
-	return false
+	return e.runAction(leaf, line)
 }
 
 // namesOf gives the name of a flag and its aliases, without the regular expression that f.Names runs.
@@ -199,10 +177,16 @@ func harden(c *cli.Command) {
 
 // runApp runs the framework. It neither prints errors nor exits: report does.
 func (e *env) runApp(top *cli.Command, args []string) error {
-	app := &cli.App{
+	app := e.app()
+	app.Commands = []*cli.Command{top}
+	return app.RunContext(context.Background(), append([]string{"mailx"}, args...))
+}
+
+// app is the framework, hardened, without commands.
+func (e *env) app() *cli.App {
+	return &cli.App{
 		Name:                      "mailx",
 		Usage:                     "mail on the command line",
-		Commands:                  []*cli.Command{top},
 		HideHelp:                  true,
 		HideVersion:               true,
 		DisableSliceFlagSeparator: true,
@@ -213,7 +197,6 @@ func (e *env) runApp(top *cli.Command, args []string) error {
 		ExitErrHandler:            func(*cli.Context, error) {},
 		OnUsageError:              func(_ *cli.Context, err error, _ bool) error { return &usageError{err.Error()} },
 	}
-	return app.RunContext(context.Background(), append([]string{"mailx"}, args...))
 }
 
 // overview is `mailx --help`: made from the table, without building any command.

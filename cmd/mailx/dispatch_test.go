@@ -45,9 +45,10 @@ func TestInvoke(t *testing.T) {
 		{"leaf|u@x|-s|hi", `to=[] s="hi" i=false max=0 args=["u@x"]`},
 		{"leaf|-ishello|u@x|help", `to=[] s="hello" i=true max=0 args=["u@x" "help"]`},
 		{"leaf|--to|Doe, John <j@x>|-t|b", `to=["Doe, John <j@x>" "b"] s="" i=false max=0 args=[]`},
+		{"leaf|--to|\xff,b|--to=|-t|slc", `to=["\xff,b" "" "slc"] s="" i=false max=0 args=[]`},
 		{"leaf|--|-s|--help", `to=[] s="" i=false max=0 args=["-s" "--help"]`},
 		{"leaf|-s|a|--subject|b", `to=[] s="b" i=false max=0 args=[]`},
-		{"leaf|--max|x", `64 invalid value "x" for flag -max: parse error`},
+		{"leaf|--max|x", `64 invalid value "x" for option --max: a whole number is wanted`},
 		{"leaf|leaf", `to=[] s="" i=false max=0 args=["leaf"]`},
 		{"raw|-bs|-oi|--|-x|--spool", `to=[] s="" i=false max=0 args=["-bs" "-oi" "--" "-x" "--spool"]`},
 		{"needs", "64 option --what is needed"},
@@ -165,7 +166,7 @@ func TestInitTemplate(t *testing.T) {
 	}
 }
 
-// flagsInUse must know every kind of flag that there is, or it would drop a default.
+// declare must know every kind of flag that there is, or it would drop a value.
 func TestFlagKinds(t *testing.T) {
 	var check func(c *cli.Command)
 	check = func(c *cli.Command) {
@@ -173,7 +174,7 @@ func TestFlagKinds(t *testing.T) {
 			switch f.(type) {
 			case *cli.StringFlag, *cli.StringSliceFlag, *cli.IntFlag, *cli.BoolFlag:
 			default:
-				t.Errorf("%s --%s is a %T: teach hasDefault and namesOf about it", c.Name, f.Names()[0], f)
+				t.Errorf("%s --%s is a %T: teach declare and namesOf about it", c.Name, f.Names()[0], f)
 			}
 			if s, ok := f.(*cli.StringSliceFlag); ok && s.Value != nil {
 				t.Errorf("%s --%s: a list with a default", c.Name, s.Name)

@@ -272,9 +272,11 @@ func (d *drafting) whole() (*letter, error) {
 	if err := d.address(l, h); err != nil {
 		return nil, err
 	}
-	missing, err := d.missing(l)
-	if err != nil {
-		return nil, err
+	missing := &message.Header{}
+	if !h.Has("From") || !h.Has("Date") || !h.Has("Message-ID") {
+		if missing, err = d.missing(l); err != nil {
+			return nil, err
+		}
 	}
 	l.write = func(w io.Writer) error { return fillMissing(w, io.MultiReader(&read, br), missing) }
 	return l, nil
