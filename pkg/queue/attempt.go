@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"mailx/pkg/mail"
@@ -109,9 +110,11 @@ func (p *pass) try(ctx context.Context, e *claimed, todo []mail.Recipient) ([]re
 	early := &early{pass: p, entry: e}
 	results := p.deliver(ctx, e, todo, early)
 	recs := p.judgeAll(ctx, e, early.without(todo), results)
+	p.tellOfTry(e, recs)
 	if len(todo) == 1 {
 		recs = append(recs, begin)
 	}
+	p.secure(e, recs)
 	return recs, nil
 }
 
@@ -122,10 +125,7 @@ func (p *pass) beginning(e *claimed) record {
 
 // judgeAll gives the records of what became of todo. An attempt that was cut short is not the one that a message expires with.
 func (p *pass) judgeAll(ctx context.Context, e *claimed, todo []mail.Recipient, results []mail.Result) []record {
-	p.count(func(s *Stats) { s.Tried++ })
-	recs := p.judge(e, match(todo, results), ctx.Err() == nil)
-	p.tell(e, recs)
-	return recs
+	return p.judge(e, match(todo, results), ctx.Err() == nil)
 }
 
 func (p *pass) setDamagedAside(e *claimed, cause error) error {
@@ -268,6 +268,12 @@ func clean(s string) string {
 	}, s))
 }
 
+// tellOfTry is tell at the end of an attempt.
+func (p *pass) tellOfTry(e *claimed, recs []record) {
+	p.count(func(s *Stats) { s.Tried++ })
+	p.tell(e, recs)
+}
+
 // tell counts and logs.
 func (p *pass) tell(e *claimed, recs []record) {
 	for i := range recs {
@@ -308,6 +314,19 @@ func (q *Queue) logRecord(e *claimed, r *record) {
 	q.log(&event)
 }
 
+// secure has it known that somebody got the message, so that a kill from now on does not send it again. It belongs to the turn at
+// the transport: the next message does not go out before. That a removal is not synced yet is a matter for loss of power only,
+// and for finish, as is one that failed.
+func (p *pass) secure(e *claimed, recs []record) {
+	switch {
+	case !slices.ContainsFunc(recs, func(r record) bool { return r.kind == kindOK }):
+	case allDone(recs, e):
+		_ = e.remove()
+	default:
+		e.isWritten, e.writeErr = true, p.write(e, recs)
+	}
+}
+
 // settle writes down what became of recipients, queues the notices that are owed for it, and takes the entry out of
 // the queue when nobody is left. The order is what makes a crash between any two steps harmless: see the package
 // comment.
@@ -315,8 +334,11 @@ func (p *pass) settle(e *claimed, recs []record) error {
 	if allDone(recs, e) {
 		return p.finish(e, recs)
 	}
-	if err := p.write(e, recs); err != nil {
-		return err
+	if !e.isWritten {
+		e.writeErr = p.write(e, recs)
+	}
+	if e.writeErr != nil {
+		return e.writeErr
 	}
 	if err := p.notify(e); err != nil {
 		return p.cannotNotify(e, err)

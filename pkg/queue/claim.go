@@ -28,6 +28,10 @@ type claimed struct {
 	block int64 // octets before the message
 	prog  *progress
 	over  bool // it is out of what is flushed
+
+	isRemoved bool // no name of the file is left, which need not be synced
+	isWritten bool // what the attempt came to is written down, unless writeErr
+	writeErr  error
 }
 
 // claim locks an entry. Between the listing and the lock somebody may have finished it: then the name is gone.
@@ -195,6 +199,15 @@ func ignore(err, sign error) error {
 
 // remove takes away every name of the file: the one we know, and those that another program gave it meanwhile.
 func (c *claimed) remove() error {
+	if c.isRemoved {
+		return nil
+	}
+	err := c.removeNames()
+	c.isRemoved = err == nil
+	return err
+}
+
+func (c *claimed) removeNames() error {
 	now, err := c.f.Stat()
 	if err != nil {
 		return err

@@ -39,8 +39,9 @@ func (p *pass) run(ctx context.Context, due []candidate) {
 		p.worker(ctx, l)
 		return
 	}
-	p.turns = &turns{free: parallel}
-	var wg sync.WaitGroup
+	var wg, carriers sync.WaitGroup
+	defer carriers.Wait()
+	p.turns = &turns{free: parallel, carriers: &carriers}
 	for range min(parallel*perTurn, len(due)) {
 		wg.Go(func() { p.worker(ctx, l) })
 	}

@@ -10,6 +10,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"mailx/pkg/mail"
@@ -75,6 +76,7 @@ func (r *Runner) Run(ctx context.Context) Stats {
 	for run.active > 0 {
 		run.settle(<-run.ended)
 	}
+	run.carriers.Wait()
 	return run.stats
 }
 
@@ -112,6 +114,8 @@ type running struct {
 	taken   int // turns that the lanes may use, out of limit
 	ended   chan outcome
 	stats   Stats
+
+	carriers sync.WaitGroup // of all lanes
 
 	nextLook, nextSweep time.Time
 	noLook, noTick      time.Time // until then there is none, for the last one took so long
@@ -251,7 +255,7 @@ func (r *running) sort() {
 		key := r.destination(c.spot)
 		l := r.lanes[key]
 		if l == nil {
-			l = &lane{key: key, turns: &turns{free: r.perLane}}
+			l = &lane{key: key, turns: &turns{free: r.perLane, carriers: &r.carriers}}
 			r.lanes[key] = l
 		}
 		l.waiting = append(l.waiting, c)

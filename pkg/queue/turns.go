@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -16,6 +17,8 @@ type turns struct {
 	free    int
 	waiting []*turn
 	isOver  bool // nobody gets one any more
+
+	carriers *sync.WaitGroup // who may be at the end of their way when the messages have been settled
 }
 
 // maxOvertaken is how many may have their turn before the one who has waited longest.
@@ -32,7 +35,6 @@ type turn struct {
 
 	isOver  bool
 	isTried bool
-	results []mail.Result
 	err     error // errCrowded: put off; else trouble with the lane
 }
 
@@ -52,7 +54,7 @@ func (s *turns) begin(t *turn) bool {
 	defer s.mu.Unlock()
 	switch {
 	case s.isOver:
-		t.end(false, nil, nil)
+		t.end(false, nil)
 		return false
 	case s.free == 0:
 		s.waiting = append(s.waiting, t)
@@ -67,7 +69,7 @@ func (s *turns) stop() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, t := range s.waiting {
-		t.end(false, nil, nil)
+		t.end(false, nil)
 	}
 	s.waiting, s.isOver = nil, true
 }
@@ -75,7 +77,7 @@ func (s *turns) stop() {
 // give gives back what take has given.
 func (s *turns) give(ctx context.Context) {
 	if t := s.next(); t != nil {
-		go s.carryAll(ctx, t)
+		s.carriers.Go(func() { s.carryAll(ctx, t) })
 	}
 }
 
@@ -116,9 +118,10 @@ func (s *turns) follower(key string) *turn {
 }
 
 // end tells the one who waits, once.
-func (t *turn) end(isTried bool, results []mail.Result, err error) {
+func (t *turn) end(isTried bool, err error) {
 	if !t.isOver {
-		t.isOver, t.isTried, t.results, t.err = true, isTried, results, err
+		t.isOver, t.isTried = true, isTried
+		t.err = cmp.Or(err, t.err)
 		close(t.come)
 	}
 }
@@ -137,17 +140,25 @@ func (p *pass) tryInLane(ctx context.Context, e *claimed, todo []mail.Recipient,
 	t := &turn{come: make(chan struct{}), lane: lane, isForced: isForced}
 	t.delivery.Env = envelopeFor(e.env, todo)
 	t.delivery.Msg, t.delivery.Size = e.message()
-	t.delivery.Done = func(results []mail.Result) { t.end(true, results, nil) }
+	var recs []record
+	t.delivery.Done = func(results []mail.Result) {
+		if t.isOver {
+			return
+		}
+		recs = append(p.judgeAll(ctx, e, todo, results), p.beginning(e))
+		p.secure(e, recs)
+		t.end(true, nil)
+	}
 	if p.turns.begin(t) {
-		go p.turns.carryAll(ctx, t)
+		p.turns.carriers.Go(func() { p.turns.carryAll(ctx, t) })
 	}
 	<-t.come
 	if !t.isTried {
 		return nil, t.err
 	}
 	p.failed(idOf(e.base), t.err)
-	begin := p.beginning(e)
-	return append(p.judgeAll(ctx, e, todo, t.results), begin), nil
+	p.tellOfTry(e, recs)
+	return recs, nil
 }
 
 // carryAll has a turn, for t and for those who come after it.
@@ -155,9 +166,9 @@ func (s *turns) carryAll(ctx context.Context, t *turn) {
 	for ; t != nil; t = s.next() {
 		switch {
 		case ctx.Err() != nil:
-			t.end(false, nil, nil)
+			t.end(false, nil)
 		case !t.isForced && t.lane.IsCrowded():
-			t.end(false, nil, errCrowded)
+			t.end(false, errCrowded)
 		default:
 			s.carry(ctx, t)
 		}
@@ -173,7 +184,10 @@ func (s *turns) carry(ctx context.Context, first *turn) {
 			err = fmt.Errorf("transport panicked: %v", r)
 		}
 		for _, t := range has {
-			t.end(true, nil, err)
+			if !t.isOver {
+				t.err = err
+				t.delivery.Done(nil)
+			}
 		}
 	}()
 	first.lane.Carry(ctx, &first.delivery, func() *mail.Delivery {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"mailx/pkg/mail"
+	"mailx/pkg/vfs"
 )
 
 // laned is a transport with a lane for each domain, on which the next message is asked for before the one before is done. What
@@ -271,5 +272,51 @@ func TestTurnsStop(t *testing.T) {
 	<-waits.come
 	if waits.isTried || waits.err != nil || <-took || s.begin(&turn{come: make(chan struct{})}) {
 		t.Errorf("got %+v", waits)
+	}
+}
+
+// slowSync takes its time for directories, so that it can be seen what was done before.
+type slowSync struct{ vfs.FS }
+
+func (f slowSync) SyncDir(dir string) error {
+	time.Sleep(time.Second)
+	return f.FS.SyncDir(dir)
+}
+
+// Before the next text goes out it is known who has got the last one: a kill costs one message for each connection, and no more.
+func TestKnownBeforeTheNext(t *testing.T) {
+	for _, isTriedBefore := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) { testKnownBeforeTheNext(t, isTriedBefore) })
+	}
+}
+
+func testKnownBeforeTheNext(t *testing.T, isTriedBefore bool) {
+	w := newWorld(t)
+	for i := range 10 {
+		w.enqueue(&mail.Envelope{ID: fmt.Sprint(i), Sender: addr("s@x.example"), Rcpts: rcpts(fmt.Sprintf("ok%d@y", i))}, ketchup)
+	}
+	if isTriedBefore {
+		w.fake.then = func(_ *mail.Envelope, r []mail.Result) []mail.Result {
+			r[0].Err = mail.Temporaryf(2, 1, "Not now")
+			return r
+		}
+		w.flush(FlushOptions{})
+		w.fake.then = nil
+		w.clock.add(time.Hour)
+	}
+	f := &laned{fake: w.fake}
+	f.carry = func(l *fakeLane, d *mail.Delivery, next func() *mail.Delivery) {
+		for ; d != nil; d = next() {
+			l.deliver(d)
+			for _, item := range items(t, w.q) {
+				if strings.Contains(item, d.Env.Rcpts[0].Local+"=pending") {
+					t.Errorf("tried before: %v: would be sent again: %s", isTriedBefore, item)
+				}
+			}
+		}
+	}
+	stats, err := w.open(slowSync{w.mem}).Flush(context.Background(), f, FlushOptions{Parallel: 2})
+	if err != nil || stats.Done != 10 || f.alone.Load() > 0 {
+		t.Errorf("got %+v, %v", stats, err)
 	}
 }
