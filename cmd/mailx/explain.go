@@ -216,6 +216,9 @@ func (x *explaining) hop(ctx context.Context, a mail.Address, t *delivery.Target
 	for _, source := range t.Route.Source {
 		l.text += ", from " + source.String()
 	}
+	if len(t.Route.Discard) > 0 {
+		l.text += ", without " + strings.Join(t.Route.Discard, " ")
+	}
 	x.print(l)
 }
 

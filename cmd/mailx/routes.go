@@ -73,9 +73,13 @@ func (s *system) route(r *config.Route) (delivery.Route, error) {
 	if r.TLS != "" {
 		policy = r.TLS
 	}
-	route := delivery.Route{TLS: policyOf(policy), Source: r.Source, Mechanism: r.Mechanism, Connections: r.Connections}
+	route := delivery.Route{TLS: policyOf(policy), Source: r.Source, Mechanism: r.Mechanism, Connections: r.Connections,
+		Discard: r.Discard}
 	if len(r.Source) == 0 {
 		route.Source = s.cfg.Queue.Source
+	}
+	if len(r.Discard) == 0 {
+		route.Discard = s.cfg.Queue.Discard
 	}
 	for _, text := range r.Fingerprints {
 		pin, err := smtp.ParsePin(text)

@@ -83,7 +83,8 @@ type Route struct {
 	ClientCert   string
 	ClientKey    string
 	Source       []netip.Addr
-	Connections  int // 0: Queue.PerDestination
+	Connections  int      // 0: Queue.PerDestination
+	Discard      []string // empty: Queue.Discard
 	TokenCommand []string
 	Mechanism    string
 	Password     Secret
@@ -132,6 +133,7 @@ type Queue struct {
 
 	PerDestination int          // connections to one destination at once, in the best case
 	Source         []netip.Addr // of connections to other servers, at most one of each family
+	Discard        []string     // keywords of EHLO that are not believed
 }
 
 // Account is one account elsewhere: a mailbox for fetch, servers to send by, or both.

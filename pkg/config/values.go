@@ -450,4 +450,12 @@ func checkMechanism(s string) error {
 	return nil
 }
 
+// checkKeyword takes the form of a keyword of RFC 5321 §4.1.1.1.
+func checkKeyword(s string) error {
+	if len(s) > 40 || strings.HasPrefix(s, "-") || strings.Trim(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-") != "" {
+		return errors.New("a keyword is a word such as CHUNKING")
+	}
+	return nil
+}
+
 func isControl(r rune) bool { return r < ' ' || r >= 0x7f && r < 0xa0 }

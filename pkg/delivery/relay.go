@@ -482,6 +482,7 @@ func (t *tries) open(ctx context.Context, s Server, network, address string) (*s
 		TLSConfig:   t.route.tlsConfig(r.TLSConfig),
 		ImplicitTLS: s.isImplicitTLS(),
 		LMTP:        s.Scheme == "lmtp",
+		Discard:     t.route.Discard,
 		Timeouts:    r.Timeouts,
 		Chunk:       len(t.route.Servers) > 0,
 		Trace:       r.Trace,

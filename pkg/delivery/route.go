@@ -30,6 +30,8 @@ type Route struct {
 	Login       func(context.Context, Server) (auth.Credentials, error)
 	Mechanism   string // the only SASL mechanism that may be used; empty: the strongest
 	Connections int    // at once to one destination; 0: Relay.PerDestination
+	// Discard has keywords of EHLO that are not believed.
+	Discard []string
 
 	Masquerade *Masquerade // nil: mail goes as it is
 }

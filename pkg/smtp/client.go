@@ -70,6 +70,7 @@ type ClientOptions struct {
 	LMTP        bool        // RFC 2033: LHLO, and one reply per recipient behind the data
 	AuthInClear bool        // allow AUTH without TLS to hosts other than this one
 	Chunk       bool        // send small messages with BDAT behind the envelope where that is offered, see client_chunk.go
+	Discard     []string    // keywords of EHLO, in any case, that are not believed
 	Timeouts    Timeouts
 	Trace       wire.TraceFunc
 	Greeted     func(text string) // is told the first line of the greeting before EHLO is sent; may be nil
@@ -235,6 +236,9 @@ func (c *Client) hello() error {
 	r, err := c.command(verb+c.opt.Hello, c.opt.Timeouts.Greeting)
 	if err == nil && r.Code == 250 {
 		c.ext = parseExtensions(r.Lines[1:])
+		for _, keyword := range c.opt.Discard {
+			delete(c.ext, strings.ToUpper(keyword))
+		}
 		return nil
 	}
 	if err == nil && r.Code/100 == 5 && !c.opt.LMTP {

@@ -94,6 +94,21 @@ func greet(hello string) []mailtest.Act {
 // after runs acts behind greet.
 func after(hello string, acts ...mailtest.Act) []mailtest.Act { return append(greet(hello), acts...) }
 
+// What is not to be believed is not used.
+func TestDiscard(t *testing.T) {
+	srv := mailtest.ScriptServer(t, after(hello8, mailtest.Exchange("MAIL FROM:<me@x.example>", "250 ok"), mailtest.Exchange("RCPT", "250 ok"),
+		mailtest.Exchange("DATA", "354 go"), mailtest.ExpectTo("."), mailtest.Reply("250 ok"))...)
+	opt := testOptions()
+	opt.Discard = []string{"pipelining", "SIZE", "8BITMIME", "none"}
+	c, err := dial(t, srv.Addr, opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := statuses(sendText(t, c, envelope(t, "me@x.example", "a@y.example"), "\nhi\n")); got != "2.0.0" {
+		t.Errorf("got %s", got)
+	}
+}
+
 func TestSendDialogues(t *testing.T) {
 	group := func(replies ...string) []mailtest.Act { // MAIL, RCPT a, RCPT b, DATA in one go
 		return []mailtest.Act{mailtest.Expect("MAIL"), mailtest.Expect("RCPT"), mailtest.Expect("RCPT"),
