@@ -40,6 +40,12 @@ type Resolver interface {
 	LookupHost(ctx context.Context, name string) ([]netip.Addr, error)
 }
 
+// Reverser asks for the names of an address (PTR, RFC 1035 §3.5), in lower case without final dot. Its errors are those of
+// Resolver. System gives one, and a Zone is one.
+type Reverser interface {
+	LookupAddr(ctx context.Context, addr netip.Addr) ([]string, error)
+}
+
 // The two certain ways of having no answer.
 var (
 	ErrNotFound = errors.New("no such name in the DNS") // NXDOMAIN, or a resolver that can't tell it from ErrNoData
@@ -89,6 +95,18 @@ func (s system) LookupHost(ctx context.Context, name string) ([]netip.Addr, erro
 		return nil, err
 	}
 	return nil, fromNet("A of "+name, four.err)
+}
+
+// LookupAddr implements Reverser.
+func (s system) LookupAddr(ctx context.Context, addr netip.Addr) ([]string, error) {
+	names, err := s.net.LookupAddr(ctx, addr.String())
+	if len(names) == 0 {
+		return nil, fromNet("PTR of "+addr.String(), err)
+	}
+	for i, name := range names {
+		names[i] = canonical(name)
+	}
+	return names, nil
 }
 
 // fromNet says ErrNotFound for what net is certain about; no error and no record is ErrNoData.

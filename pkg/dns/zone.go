@@ -26,6 +26,7 @@ const (
 //	mx.example.org.   A     127.0.0.1
 //	mx.example.org.   AAAA  ::1
 //	www.example.org.  CNAME example.org.
+//	1.2.0.192.in-addr.arpa. PTR mx.example.org.
 //	null.example.     MX    0 .
 //	bad.example.      SERVFAIL              every question about the name; also TIMEOUT and NXDOMAIN
 //	half.example.     A SERVFAIL            questions of one kind: MX or A (which stands for AAAA too)
@@ -35,8 +36,9 @@ type Zone struct {
 	mx    map[string][]MX
 	addrs map[string][]netip.Addr
 	cname map[string]string
-	fails map[string]error // by name, and by name with "/MX" or "/A"
-	names map[string]bool  // every owner and every name above one
+	ptr   map[string][]string // names of addresses, by reverse name
+	fails map[string]error    // by name, and by name with "/MX" or "/A"
+	names map[string]bool     // every owner and every name above one
 }
 
 // errServFail has the type that net's resolver uses.
@@ -51,7 +53,7 @@ func errTimeout(name string) error {
 // ParseZone reads a zone text; errors name the line.
 func ParseZone(r io.Reader) (*Zone, error) {
 	z := &Zone{
-		mx: map[string][]MX{}, addrs: map[string][]netip.Addr{}, cname: map[string]string{},
+		mx: map[string][]MX{}, addrs: map[string][]netip.Addr{}, cname: map[string]string{}, ptr: map[string][]string{},
 		fails: map[string]error{}, names: map[string]bool{},
 	}
 	lines := bufio.NewScanner(r)
@@ -113,6 +115,8 @@ func (z *Zone) record(owner, kind string, data []string) error {
 		z.addrs[owner] = append(z.addrs[owner], ip)
 	case kind == "CNAME" && len(data) == 1:
 		z.cname[owner] = canonical(data[0])
+	case kind == "PTR" && len(data) == 1:
+		z.ptr[owner] = append(z.ptr[owner], canonical(data[0]))
 	default:
 		return errors.New("unknown record")
 	}
@@ -171,6 +175,37 @@ func (z *Zone) LookupHost(ctx context.Context, name string) ([]netip.Addr, error
 		return nil, ErrNoData
 	}
 	return slices.Clone(z.addrs[name]), nil
+}
+
+// LookupAddr implements Reverser.
+func (z *Zone) LookupAddr(ctx context.Context, addr netip.Addr) ([]string, error) {
+	name, err := z.find(ctx, reverseName(addr), "PTR")
+	if err != nil {
+		return nil, err
+	}
+	if len(z.ptr[name]) == 0 {
+		return nil, ErrNoData
+	}
+	return slices.Clone(z.ptr[name]), nil
+}
+
+// reverseName is where the PTR records of an address are: its octets, or the half octets of IPv6 (RFC 3596 §2.5), from the
+// last to the first.
+func reverseName(addr netip.Addr) string {
+	var labels []string
+	addr = addr.Unmap()
+	for _, octet := range addr.AsSlice() {
+		if addr.Is4() {
+			labels = append(labels, strconv.Itoa(int(octet)))
+		} else {
+			labels = append(labels, strconv.FormatUint(uint64(octet>>4), 16), strconv.FormatUint(uint64(octet&15), 16))
+		}
+	}
+	slices.Reverse(labels)
+	if addr.Is4() {
+		return strings.Join(labels, ".") + ".in-addr.arpa"
+	}
+	return strings.Join(labels, ".") + ".ip6.arpa"
 }
 
 // find follows CNAMEs to the name that holds the records.

@@ -1,6 +1,7 @@
 package dns
 
 import (
+	"net/netip"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -36,6 +37,7 @@ func TestParseZoneByOctet(t *testing.T) {
 
 func FuzzParseZone(f *testing.F) {
 	f.Add("example.org. MX 10 mx.example.org.\nmx.example.org. A 127.0.0.1\n")
+	f.Add("1.2.0.192.in-addr.arpa. PTR mx.example.org.\n2.2.0.192.in-addr.arpa. CNAME 1.2.0.192.in-addr.arpa.")
 	f.Add("bad.example. SERVFAIL\nx. CNAME x.\nhalf. A TIMEOUT # c\nnull.example 0 IN MX 0 .")
 	f.Fuzz(func(t *testing.T, text string) {
 		z, err := ParseZone(strings.NewReader(text))
@@ -49,4 +51,25 @@ func FuzzParseZone(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestLookupAddr(t *testing.T) {
+	z, err := ParseZone(strings.NewReader("1.2.0.192.in-addr.arpa. PTR MX.example.org.\n" +
+		"1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.ip6.arpa. PTR mx6.example.org.\n" +
+		"2.2.0.192.in-addr.arpa. CNAME 1.2.0.192.in-addr.arpa.\n3.2.0.192.in-addr.arpa. SERVFAIL\n4.2.0.192.in-addr.arpa. A 192.0.2.4\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for addr, want := range map[string]string{"192.0.2.1": "mx.example.org", "192.0.2.2": "mx.example.org", "::ffff:192.0.2.1": "mx.example.org",
+		"2001:db8::1": "mx6.example.org", "192.0.2.3": "lookup 3.2.0.192.in-addr.arpa: server misbehaving", "192.0.2.4": ErrNoData.Error(),
+		"192.0.2.5": ErrNotFound.Error()} {
+		names, err := z.LookupAddr(t.Context(), netip.MustParseAddr(addr))
+		got := strings.Join(names, " ")
+		if err != nil {
+			got = err.Error()
+		}
+		if got != want {
+			t.Errorf("%s: got %q, want %q", addr, got, want)
+		}
+	}
 }
