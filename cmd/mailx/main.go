@@ -50,6 +50,7 @@ func verbs() []verb {
 		{"alias", "check the files of aliases", newAlias},
 		{"explain", "say where a message would go, and why", newExplain},
 		{"probe", "talk to a server step by step, and show what it says", newProbe},
+		{"doctor", "look for what is wrong here, and say how to mend it", newDoctor},
 		{"config", "show and check the configuration", newConfig},
 		{"init", "write a commented configuration file", newInit},
 		{"man", "read the manual", newMan},

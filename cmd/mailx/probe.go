@@ -119,7 +119,7 @@ func (e *env) probe(c *cli.Context, proto string) error {
 	if p.resolver, err = resolver(); err != nil {
 		return err
 	}
-	roots, err := (&system{cfg: cfg, env: e}).clientTLS()
+	roots, err := e.newSystem(cfg).clientTLS()
 	if err != nil {
 		return err
 	}

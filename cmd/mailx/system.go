@@ -61,10 +61,15 @@ func (e *env) system() (*system, error) {
 	if err != nil {
 		return nil, err
 	}
+	return e.newSystem(cfg), nil
+}
+
+// newSystem is system without a look at anything.
+func (e *env) newSystem(cfg *config.Config) *system {
 	s := &system{cfg: cfg, env: e, fs: vfs.Grouped(vfs.OS()), log: e.logger(cfg, e.stderr), boxes: map[string]*maildir.Dir{}}
 	s.users = sync.OnceValue(s.openUsers)
 	s.quotas = newQuotas(cfg, s.users)
-	return s, nil
+	return s
 }
 
 // logger writes to w, which is stderr or leads there.
