@@ -17,8 +17,12 @@ type pool struct {
 	mu     sync.Mutex
 	dests  map[string]*destination
 	hosts  map[string]death // by address
+	idle   []*idleClient    // of all destinations, the one used last is the last
 	closed bool
 }
+
+// maxIdle is how many connections are kept in all.
+const maxIdle = 100
 
 // How many connections a destination gets: so many to begin with, one more for each message that went well, half as many
 // after trouble.
@@ -56,6 +60,7 @@ type death struct {
 
 type idleClient struct {
 	*smtp.Client
+	at    *destination
 	timer *time.Timer // ends it when it has been idle for too long
 }
 
@@ -185,6 +190,7 @@ func (p *pool) take(d *destination) *smtp.Client {
 	c := d.idle[n-1]
 	d.idle = d.idle[:n-1]
 	c.timer.Stop()
+	p.forgetIdle(c)
 	return c.Client
 }
 
@@ -197,27 +203,43 @@ func (p *pool) put(d *destination, c *smtp.Client, limit time.Duration) {
 		return
 	}
 	defer p.mu.Unlock()
-	idle := &idleClient{Client: c}
+	if len(p.idle) == maxIdle {
+		oldest := p.idle[0]
+		oldest.timer.Stop()
+		p.drop(oldest)
+		go oldest.Quit()
+	}
+	idle := &idleClient{Client: c, at: d}
 	idle.timer = time.AfterFunc(limit, func() {
-		if p.remove(d, idle) {
+		if p.remove(idle) {
 			idle.Quit()
 		}
 	})
-	d.idle = append(d.idle, idle)
+	d.idle, p.idle = append(d.idle, idle), append(p.idle, idle)
 }
 
 // remove reports whether c was still idle.
-func (p *pool) remove(d *destination, c *idleClient) bool {
+func (p *pool) remove(c *idleClient) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for i, other := range d.idle {
-		if other == c {
-			d.idle = append(d.idle[:i], d.idle[i+1:]...)
-			p.forget(d)
-			return true
-		}
+	return p.drop(c)
+}
+
+func (p *pool) drop(c *idleClient) bool {
+	i := slices.Index(c.at.idle, c)
+	if i < 0 {
+		return false
 	}
-	return false
+	c.at.idle = slices.Delete(c.at.idle, i, i+1)
+	p.forgetIdle(c)
+	p.forget(c.at)
+	return true
+}
+
+func (p *pool) forgetIdle(c *idleClient) {
+	if i := slices.Index(p.idle, c); i >= 0 {
+		p.idle = slices.Delete(p.idle, i, i+1)
+	}
 }
 
 // dead gives the error for a destination that could not be reached, nil if that is long ago.
@@ -286,7 +308,7 @@ func (p *pool) buried(now time.Time) (keys []string) {
 // close ends all idle connections and keeps no more; those in use end after their message.
 func (p *pool) close() {
 	p.mu.Lock()
-	p.closed, p.hosts = true, nil
+	p.closed, p.hosts, p.idle = true, nil, nil
 	var idle []*idleClient
 	for key, d := range p.dests {
 		idle = append(idle, d.idle...)

@@ -316,6 +316,40 @@ func TestRelayIdleLimit(t *testing.T) {
 	}
 }
 
+// When there are many connections to keep, the one that was used least recently is ended.
+func TestPoolKeepsFew(t *testing.T) {
+	h := startHost(t, nil)
+	p := &pool{}
+	defer p.close()
+	var dests []*destination
+	put := func(d *destination) {
+		c, err := smtp.Dial(t.Context(), "tcp", h.addr, smtp.ClientOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.put(d, c, time.Hour)
+	}
+	for i := range maxIdle {
+		d, err := p.enter(t.Context(), fmt.Sprint(i), 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		dests = append(dests, d)
+		put(d)
+		p.leave(d, true, time.Now())
+	}
+	p.put(dests[0], p.take(dests[0]), time.Hour)
+	put(dests[maxIdle-1])
+	if p.take(dests[1]) != nil || len(p.idle) != maxIdle || len(p.dests) != maxIdle-1 {
+		t.Errorf("%d connections are kept, for %d destinations", len(p.idle), len(p.dests))
+	}
+	if c := p.take(dests[0]); c == nil || !c.Usable() || len(p.idle) != maxIdle-1 {
+		t.Errorf("the one that was used again is not kept, %d are", len(p.idle))
+	} else {
+		c.Close()
+	}
+}
+
 func (n *network) known() int {
 	n.pool.mu.Lock()
 	defer n.pool.mu.Unlock()
