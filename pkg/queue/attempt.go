@@ -84,10 +84,11 @@ func (p *pass) tryInTurn(ctx context.Context, e *claimed, todo []mail.Recipient,
 		return p.tryInLane(ctx, e, todo, lane, isForced)
 	}
 	if p.turns != nil {
-		if !p.turns.take() {
+		h := p.turns.take(ctx)
+		if h == nil {
 			return nil, nil
 		}
-		defer p.turns.give(ctx)
+		defer p.turns.give(ctx, h)
 	}
 	if crowd, ok := p.t.(Crowded); ok && !isForced && crowd.IsCrowded(envelopeFor(e.env, todo)) {
 		return nil, errCrowded

@@ -5,6 +5,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"time"
 
 	"mailx/pkg/mail"
 )
@@ -15,9 +16,18 @@ import (
 type lane struct {
 	key     string
 	waiting []candidate
-	active  int    // messages that are worked on
-	turns   *turns // of those at the transport
-	isReady bool   // it stands in running.ready
+	active  int       // messages that are worked on
+	lent    int       // of these, those that do not count
+	ended   time.Time // when the last one did
+	turns   *turns    // of those at the transport
+	isReady bool      // it stands in running.ready
+}
+
+// begun is a message that is worked on.
+type begun struct {
+	lane           *lane
+	at             time.Time
+	isLent, isOver bool
 }
 
 // sort puts messages into lanes.
@@ -89,7 +99,11 @@ func (q *Queue) recipientsOf(s spot) (env *mail.Envelope, rcpts []mail.Recipient
 
 // enlist gives a lane its turn if it can use one.
 func (r *running) enlist(l *lane) {
-	if !l.isReady && len(l.waiting) > 0 && l.active < r.perLane*perTurn {
+	room := r.perLane * perTurn
+	if time.Since(l.ended) > slowAfter {
+		room = slowLimit
+	}
+	if !l.isReady && len(l.waiting) > 0 && l.active < room {
 		l.isReady = true
 		r.ready = append(r.ready, l)
 	}
@@ -98,21 +112,44 @@ func (r *running) enlist(l *lane) {
 // start works on as many messages as may be, one of each lane in turn. Those that are more than a lane has turns for only get
 // ready, or wait for the disk.
 func (r *running) start(ctx context.Context) {
+	r.lend()
 	for len(r.ready) > 0 {
 		l := r.ready[0]
-		if l.active < r.perLane {
-			if r.taken == r.limit {
-				return
-			}
-			r.taken++
+		if r.taken == r.limit && l.active-l.lent < r.perLane {
+			return
 		}
 		r.ready = r.ready[1:]
 		l.isReady = false
 		c := l.waiting[0]
 		l.waiting = l.waiting[1:]
-		l.active++
-		r.active++
-		go r.work(ctx, l, c)
+		r.change(l, 1, 0)
+		b := &begun{lane: l, at: time.Now()}
+		r.begun = append(r.begun, b)
+		go r.work(ctx, b, c)
 		r.enlist(l)
 	}
+}
+
+// lend has messages that take long no longer count.
+func (r *running) lend() {
+	for len(r.begun) > 0 {
+		b := r.begun[0]
+		if !b.isOver && time.Since(b.at) < slowTurn {
+			return
+		}
+		if !b.isOver && r.lent < r.limit*lendShare && b.lane.lent < r.perLane {
+			b.isLent = true
+			r.change(b.lane, 0, 1)
+		}
+		r.begun = r.begun[1:]
+	}
+	r.begun = nil
+}
+
+// change counts messages of a lane.
+func (r *running) change(l *lane, active, lent int) {
+	r.taken -= min(l.active-l.lent, r.perLane)
+	l.active, r.active = l.active+active, r.active+active
+	l.lent, r.lent = l.lent+lent, r.lent+lent
+	r.taken += min(l.active-l.lent, r.perLane)
 }

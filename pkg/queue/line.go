@@ -18,6 +18,9 @@ type line struct {
 	busy   int         // candidates that workers have
 	putOff int         // at the end of late: put off since the last attempt ended
 	isNew  bool        // no attempt has ended, and that is no wonder yet
+
+	workers, most int
+	over          chan struct{} // closed when there are none
 }
 
 // firstWord is how long a flush waits for the first attempt to end before it puts off more than one message for each worker:
@@ -28,24 +31,55 @@ const firstWord = 50 * time.Millisecond
 // next message, or wait for the disk to forget the last one.
 const perTurn = 5
 
+// maxTurns is how many messages the transport has at most for each that it may have: with those whose turn was lent.
+const maxTurns = 10
+
 // run gives the candidates to the workers.
 func (p *pass) run(ctx context.Context, due []candidate) {
-	l := &line{left: due, isNew: true}
+	parallel := min(cmp.Or(max(p.opt.Parallel, 0), DefaultParallel), len(due))
+	l := &line{left: due, isNew: true, most: parallel * (perTurn + maxTurns - 1), over: make(chan struct{})}
 	l.ended.L = &l.mu
 	defer context.AfterFunc(ctx, l.growOld)()
 	defer time.AfterFunc(firstWord, l.growOld).Stop()
-	parallel := min(cmp.Or(max(p.opt.Parallel, 0), DefaultParallel), len(due))
-	if parallel == 1 {
+	if parallel <= 1 {
 		p.worker(ctx, l)
 		return
 	}
-	var wg, carriers sync.WaitGroup
-	defer carriers.Wait()
-	p.turns = &turns{free: parallel, carriers: &carriers}
-	for range min(parallel*perTurn, len(due)) {
-		wg.Go(func() { p.worker(ctx, l) })
+	more := func(n int) {
+		for range l.hire(n) {
+			go func() {
+				defer l.dismiss()
+				p.worker(ctx, l)
+			}()
+		}
 	}
-	wg.Wait()
+	var carriers sync.WaitGroup
+	p.turns = &turns{free: parallel, carriers: &carriers, spare: (maxTurns - 1) * parallel, lent: func() { more(1) }}
+	more(min(parallel*perTurn, len(due)))
+	<-l.over
+	carriers.Wait()
+}
+
+// hire counts workers who are to come, and gives how many: none when there are enough, or all others have gone.
+func (l *line) hire(n int) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	select {
+	case <-l.over:
+		return 0
+	default:
+	}
+	n = min(n, l.most-l.workers)
+	l.workers += n
+	return n
+}
+
+func (l *line) dismiss() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.workers--; l.workers == 0 {
+		close(l.over)
+	}
 }
 
 func (p *pass) worker(ctx context.Context, l *line) {

@@ -26,12 +26,16 @@ const (
 	maxInHand    = 50_000 // messages that a runner keeps in mind; it comes back for the others
 	sortAtOnce   = 64     // messages whose destination is looked up between two looks at what else there is to do
 	sweepEvery   = time.Hour
+	lendShare    = 4 // so many times as many messages as it may work on are slow ones that do not count
+	slowLimit    = 2 // messages at once to a destination of which nothing is heard
+	slowAfter    = time.Second
 	lookShare    = 20 // reading the directories takes at most this part of the time, and so does going through soon
 )
 
 // Runner keeps a queue going: it tries each message when it is due, and new ones at once. Where a [Queue.Flush] makes one
 // pass, it has none that could overlap or wait: every message is on its own, in a lane for its destination. A lane works on
-// Parallel messages at once, so a slow or dead destination holds up its own mail only.
+// Parallel messages at once, and on few if nothing is heard of it; what takes long does not count towards what all lanes may
+// work on. So a slow or dead destination holds up its own mail only.
 //
 // It keeps nothing that matters. What is due is read from the times of the files, by a look into the directories each Poll,
 // and an entry is claimed as by any flush: any number of runners and flushes work on one queue, and a killed runner leaves
@@ -80,7 +84,7 @@ func (r *Runner) Run(ctx context.Context) Stats {
 
 // outcome is what became of one message.
 type outcome struct {
-	lane  *lane
+	*begun
 	base  string
 	stats Stats
 	errs  []error
@@ -100,7 +104,9 @@ type running struct {
 	lanes   map[string]*lane
 	ready   []*lane // with a message waiting and a place for it, in turn
 	active  int
-	taken   int // turns that the lanes may use, out of limit
+	taken   int      // turns that the lanes may use, out of limit
+	lent    int      // messages that do not count
+	begun   []*begun // in their order, those that may have to be lent yet
 	ended   chan outcome
 	stats   Stats
 
@@ -137,6 +143,9 @@ func (r *running) pause() time.Duration {
 	pause := time.Until(r.nextLook)
 	if len(r.soon) > 0 {
 		pause = min(pause, max(r.soonest.Sub(r.q.opt.Now()), time.Until(r.noTick)))
+	}
+	if len(r.ready) > 0 && len(r.begun) > 0 {
+		pause = min(pause, time.Until(r.begun[0].at.Add(slowTurn)))
 	}
 	return max(pause, 0)
 }
@@ -238,13 +247,13 @@ func (r *running) remember(base string, c candidate) {
 }
 
 // work tries one message; a panic harms only that.
-func (r *running) work(ctx context.Context, l *lane, c candidate) {
-	p := &pass{q: r.q, t: r.Transport, gate: newGate(FlushOptions{}), turns: l.turns}
+func (r *running) work(ctx context.Context, b *begun, c candidate) {
+	p := &pass{q: r.q, t: r.Transport, gate: newGate(FlushOptions{}), turns: b.lane.turns}
 	defer func() {
 		if v := recover(); v != nil {
 			p.failed(idOf(c.name), fmt.Errorf("panic: %v", v))
 		}
-		r.ended <- outcome{l, baseOf(c.name), p.stats, p.errs}
+		r.ended <- outcome{b, baseOf(c.name), p.stats, p.errs}
 	}()
 	p.work(ctx, c, true)
 }
@@ -252,11 +261,13 @@ func (r *running) work(ctx context.Context, l *lane, c candidate) {
 // settle takes note of what became of a message.
 func (r *running) settle(o outcome) {
 	delete(r.inHand, o.base)
-	r.active--
-	o.lane.active--
-	if o.lane.active < r.perLane {
-		r.taken--
+	if o.isLent {
+		r.change(o.lane, -1, -1)
+	} else {
+		r.change(o.lane, -1, 0)
 	}
+	o.isOver = true
+	o.lane.ended = time.Now()
 	r.enlist(o.lane)
 	if o.lane.active == 0 && len(o.lane.waiting) == 0 {
 		delete(r.lanes, o.lane.key)

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -27,7 +28,7 @@ type bench struct {
 	fake    *fake
 	mu      sync.Mutex
 	errs    []error
-	slow    func(ctx context.Context) // what a delivery to slow.example does first
+	slow    func(ctx context.Context) // what a delivery to slow.example, or slow1.example, does first
 }
 
 func newBench(t *testing.T) *bench {
@@ -56,7 +57,7 @@ func (b *bench) jump(d time.Duration) {
 
 // Deliver has slow.example take its time.
 func (b *bench) Deliver(ctx context.Context, env *mail.Envelope, msg io.ReaderAt, size int64) []mail.Result {
-	if b.slow != nil && env.Rcpts[0].Domain == "slow.example" {
+	if b.slow != nil && strings.HasPrefix(env.Rcpts[0].Domain, "slow") {
 		b.slow(ctx)
 		if ctx.Err() != nil {
 			return nil
@@ -211,7 +212,43 @@ func TestRunnerSlowDestinationHoldsUpNobodyElse(t *testing.T) {
 	})
 }
 
-// In all, five times Parallel messages are on their way.
+// More dead destinations than a runner works on messages don't hold up the others either: each gets few places, and what takes
+// long gives its place away, though not for ever more.
+func TestRunnerManySlowDestinations(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		var now, most atomic.Int32
+		b.slow = func(context.Context) {
+			most.Store(max(most.Load(), now.Add(1)))
+			time.Sleep(10 * time.Minute)
+			now.Add(-1)
+		}
+		for i := range 300 {
+			b.mail(fmt.Sprintf("a@slow%d.example", i%15))
+		}
+		for i := range 50 {
+			b.mail(fmt.Sprintf("%d@fast.example", i))
+		}
+		stop := b.run(Runner{Parallel: 2, Changed: b.changed})
+		time.Sleep(10 * slowTurn)
+		if got := len(strings.Fields(b.delivered())); got != 50 || most.Load() != 15*slowLimit {
+			t.Errorf("%d delivered, want 50; %d slow ones at once, want two for each destination", got, most.Load())
+		}
+		for i := range 300 {
+			b.changed <- b.mail(fmt.Sprintf("a@slow%d.example", 20+i))
+		}
+		time.Sleep(8 * time.Minute)
+		if want := 2 * destinations * (1 + lendShare); int(most.Load()) != want {
+			t.Errorf("%d at once, want no more than %d", most.Load(), want)
+		}
+		time.Sleep(10 * time.Hour)
+		if stats := stop(); stats.Delivered != 650 {
+			t.Errorf("stats %+v", stats)
+		}
+	})
+}
+
+// In all, five times Parallel messages are on their way, if they don't take long.
 func TestRunnerLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
@@ -222,7 +259,7 @@ func TestRunnerLimit(t *testing.T) {
 			now++
 			most = max(most, now)
 			mu.Unlock()
-			time.Sleep(time.Minute)
+			time.Sleep(slowTurn / 2)
 			mu.Lock()
 			now--
 			mu.Unlock()

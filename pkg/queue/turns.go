@@ -6,17 +6,20 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	"mailx/pkg/mail"
 )
 
 // turns are those of the messages of a flush at its transport: so many at once, and the others wait in their order. Who waits
-// may have his turn earlier, behind a message that goes the same way.
+// may have his turn earlier, behind a message that goes the same way. A turn that takes long is lent.
 type turns struct {
 	mu      sync.Mutex
 	free    int
 	waiting []*turn
-	isOver  bool // nobody gets one any more
+	isOver  bool   // nobody gets one any more
+	spare   int    // so many may be lent yet
+	lent    func() // is called when one is; may be nil
 
 	carriers *sync.WaitGroup // who may be at the end of their way when the messages have been settled
 }
@@ -38,14 +41,62 @@ type turn struct {
 	err     error // errCrowded: put off; else trouble with the lane
 }
 
-// take waits for a turn. It reports false if there are no more.
-func (s *turns) take() bool {
-	t := &turn{come: make(chan struct{})}
-	if s.begin(t) {
-		return true
+// slowTurn is how long a message may take before its turn is lent: most servers that say nothing at all do so for minutes.
+const slowTurn = 2 * time.Second
+
+// holding is a turn of somebody, who may have lent it: then another one has it, too, and he does not give it on.
+type holding struct {
+	isLent, isOver bool // under turns.mu
+	timer          *time.Timer
+}
+
+// hold begins the time of a turn.
+func (s *turns) hold(ctx context.Context) *holding {
+	h := &holding{}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.spare > 0 {
+		h.timer = time.AfterFunc(slowTurn, func() { s.lend(ctx, h) })
 	}
-	<-t.come
-	return !t.isOver
+	return h
+}
+
+// lend lets somebody else go on, too.
+func (s *turns) lend(ctx context.Context, h *holding) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if h.isLent || h.isOver || s.spare == 0 {
+		return
+	}
+	h.isLent = true
+	s.spare--
+	if t := s.giveOn(); t != nil {
+		s.carriers.Go(func() { s.carryAll(ctx, t) }) // nobody waits for them yet: the one who has lent it is not at his end
+	}
+	if s.lent != nil {
+		s.lent()
+	}
+}
+
+// renew begins the time of a turn anew. It reports false if it has been lent: then nothing more should be begun with it.
+func (s *turns) renew(h *holding) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if h.timer != nil && !h.isLent {
+		h.timer.Reset(slowTurn)
+	}
+	return !h.isLent
+}
+
+// take waits for a turn; nil: there are no more.
+func (s *turns) take(ctx context.Context) *holding {
+	t := &turn{come: make(chan struct{})}
+	if !s.begin(t) {
+		if <-t.come; t.isOver {
+			return nil
+		}
+	}
+	return s.hold(ctx)
 }
 
 // begin reports that t has its turn at once. Else it waits, or is over.
@@ -75,16 +126,27 @@ func (s *turns) stop() {
 }
 
 // give gives back what take has given.
-func (s *turns) give(ctx context.Context) {
-	if t := s.next(); t != nil {
+func (s *turns) give(ctx context.Context, h *holding) {
+	if t := s.next(h); t != nil {
 		s.carriers.Go(func() { s.carryAll(ctx, t) })
 	}
 }
 
 // next gives a turn back, and on to the one who has waited longest. If he needs somebody to carry his message he is returned.
-func (s *turns) next() *turn {
+func (s *turns) next(h *holding) *turn {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if h.timer != nil {
+		h.timer.Stop()
+	}
+	if h.isOver = true; h.isLent {
+		s.spare++
+		return nil
+	}
+	return s.giveOn()
+}
+
+func (s *turns) giveOn() *turn {
 	if len(s.waiting) == 0 {
 		s.free++
 		return nil
@@ -163,20 +225,22 @@ func (p *pass) tryInLane(ctx context.Context, e *claimed, todo []mail.Recipient,
 
 // carryAll has a turn, for t and for those who come after it.
 func (s *turns) carryAll(ctx context.Context, t *turn) {
-	for ; t != nil; t = s.next() {
+	for t != nil {
+		h := s.hold(ctx)
 		switch {
 		case ctx.Err() != nil:
 			t.end(false, nil)
 		case !t.isForced && t.lane.IsCrowded():
 			t.end(false, errCrowded)
 		default:
-			s.carry(ctx, t)
+			s.carry(ctx, t, h)
 		}
+		t = s.next(h)
 	}
 }
 
 // carry delivers in a lane. A panic of it harms only the messages that it has, and those only for a time.
-func (s *turns) carry(ctx context.Context, first *turn) {
+func (s *turns) carry(ctx context.Context, first *turn, h *holding) {
 	has := []*turn{first}
 	defer func() {
 		var err error
@@ -191,7 +255,7 @@ func (s *turns) carry(ctx context.Context, first *turn) {
 		}
 	}()
 	first.lane.Carry(ctx, &first.delivery, func() *mail.Delivery {
-		if ctx.Err() != nil {
+		if ctx.Err() != nil || !s.renew(h) {
 			return nil
 		}
 		t := s.follower(first.lane.Key())

@@ -190,14 +190,14 @@ func TestFollowers(t *testing.T) {
 	if got := s.follower("a"); got != nil {
 		t.Errorf("overtaken again, by %v", got)
 	}
-	if s.next() != nil {
+	if s.next(&holding{}) != nil {
 		t.Error("the turn of the first went to another one")
 	}
 	<-alone.come
-	if got := s.next(); got != last {
+	if got := s.next(&holding{}); got != last {
 		t.Errorf("got %v, want the second", got)
 	}
-	if s.follower("a") == nil || s.next() != nil || s.free != 1 {
+	if s.follower("a") == nil || s.next(&holding{}) != nil || s.free != 1 {
 		t.Errorf("got %+v", s)
 	}
 }
@@ -267,7 +267,7 @@ func TestTurnsStop(t *testing.T) {
 		t.Fatal("has its turn at once")
 	}
 	took := make(chan bool)
-	go func() { took <- s.take() }()
+	go func() { took <- s.take(t.Context()) != nil }()
 	s.stop()
 	<-waits.come
 	if waits.isTried || waits.err != nil || <-took || s.begin(&turn{come: make(chan struct{})}) {
@@ -319,4 +319,81 @@ func testKnownBeforeTheNext(t *testing.T, isTriedBefore bool) {
 	if err != nil || stats.Done != 10 || f.alone.Load() > 0 {
 		t.Errorf("got %+v, %v", stats, err)
 	}
+}
+
+// A flush goes on past destinations that say nothing, by lanes and without, and no more than so many are tried at once.
+func TestFlushPastTheSilent(t *testing.T) {
+	for _, to := range []string{"a@slow%d", "a@slow%d b@slow%[1]d"} {
+		synctest.Test(t, func(t *testing.T) {
+			b := newBench(t)
+			var now, most, fast atomic.Int32
+			b.fake.then = func(env *mail.Envelope, r []mail.Result) []mail.Result {
+				if !strings.HasPrefix(env.Rcpts[0].Domain, "slow") {
+					fast.Add(1)
+					return r
+				}
+				most.Store(max(most.Load(), now.Add(1)))
+				time.Sleep(10 * time.Minute)
+				now.Add(-1)
+				return r
+			}
+			mails := func(n, from int) {
+				for i := range n {
+					b.mail(fmt.Sprintf(to, from+i))
+				}
+				time.Sleep(time.Second)
+			}
+			mails(12, 0)
+			for i := range 100 {
+				b.mail(fmt.Sprintf("%d@fast", i))
+			}
+			time.Sleep(time.Second)
+			mails(60, 20)
+			done := make(chan Stats)
+			go func() {
+				stats, _ := b.q.Flush(t.Context(), &laned{fake: b.fake}, FlushOptions{Parallel: 2})
+				done <- stats
+			}()
+			time.Sleep(20 * slowTurn)
+			if fast.Load() < 90 || most.Load() != 2*maxTurns {
+				t.Errorf("%s: %d delivered, want nearly 100; %d at once, want %d", to, fast.Load(), most.Load(), 2*maxTurns)
+			}
+			if stats := <-done; stats.Tried != 172 {
+				t.Errorf("%s: got %+v", to, stats)
+			}
+		})
+	}
+}
+
+// Who has lent his turn begins nothing more with it, and it is not given on twice.
+func TestLentTurn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &turns{free: 1, spare: 1}
+		check := func(when string, free, spare int) {
+			t.Helper()
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			if s.free != free || s.spare != spare {
+				t.Errorf("%s: %d free and %d to lend, want %d and %d", when, s.free, s.spare, free, spare)
+			}
+		}
+		h := s.take(t.Context())
+		time.Sleep(slowTurn / 2)
+		if !s.renew(h) {
+			t.Error("lent before its time")
+		}
+		time.Sleep(slowTurn - 1)
+		check("with progress", 0, 1)
+		time.Sleep(time.Second)
+		if s.renew(h) {
+			t.Error("not lent")
+		}
+		check("lent", 1, 0)
+		other := s.take(t.Context())
+		s.give(t.Context(), h)
+		check("back", 0, 1)
+		s.give(t.Context(), other)
+		time.Sleep(2 * slowTurn)
+		check("at the end", 1, 1)
+	})
 }
