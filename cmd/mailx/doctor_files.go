@@ -68,11 +68,19 @@ func (d *doctor) files(ctx context.Context) {
 func (d *doctor) roots() []string {
 	var roots []string
 	for _, name := range []string{d.cfg.Spool, d.cfg.MailRoot, d.cfg.QueueDir} {
-		if real, err := filepath.EvalSymlinks(name); err == nil && !slices.ContainsFunc(roots, func(r string) bool { return isBelow(real, r) }) {
+		if real := realPath(name); exists(real) && !slices.ContainsFunc(roots, func(r string) bool { return isBelow(real, r) }) {
 			roots = append(roots, real)
 		}
 	}
 	return roots
+}
+
+// realPath is a path without symbolic links.
+func realPath(name string) string {
+	if real, err := filepath.EvalSymlinks(name); err == nil {
+		return real
+	}
+	return path.Clean(name)
 }
 
 func isBelow(name, dir string) bool {
@@ -97,9 +105,9 @@ func (d *doctor) look(s *survey, name string, entry fs.DirEntry, err error) erro
 		s.foreign(name, fi.IsDir())
 	}
 	mode := fi.Mode().Perm()
-	isRoot := path.Dir(name) == path.Clean(d.cfg.MailRoot) || name == path.Clean(d.cfg.QueueDir)
+	isRoot := path.Dir(name) == realPath(d.cfg.MailRoot) || name == realPath(d.cfg.QueueDir)
 	switch {
-	case fi.IsDir() && mode&0o022 != 0 && name != path.Clean(d.cfg.Spool): // config.Check has told of the spool
+	case fi.IsDir() && mode&0o022 != 0 && name != realPath(d.cfg.Spool): // config.Check has told of the spool
 		s.writable = append(s.writable, name)
 	case fi.IsDir() && mode&0o055 != 0 && isRoot:
 		s.open = append(s.open, name)
@@ -170,7 +178,7 @@ func (d *doctor) leftInTmp(files []string) {
 			return fmt.Sprintf("left by something that was killed: %s in %s", counted(counts[dir], "file"), dir)
 		},
 		func(dir string) string {
-			if path.Dir(dir) == path.Clean(d.cfg.QueueDir) {
+			if path.Dir(dir) == realPath(d.cfg.QueueDir) {
 				return d.command("queue", "flush")
 			}
 			return "find " + shellWord(dir) + " -type f -mmin +2160 -delete"

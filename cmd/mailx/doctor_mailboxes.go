@@ -26,7 +26,7 @@ func (d *doctor) mailboxes(ctx context.Context) {
 		case strings.HasPrefix(entry.Name(), ".removed."):
 			d.add(finding{severity: severityWarning, check: "leftovers", path: name, code: exTempFail,
 				text: "the removal of a mailbox was cut short: " + name, fix: "rm -r " + shellWord(name)})
-		case entry.Name()[0] == '.':
+		case entry.Name()[0] == '.', entry.Name() == "lost+found":
 		default:
 			d.mailbox(name, known)
 		}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/user"
 	"strconv"
+	"syscall"
 )
 
 // spool looks at the directory itself, and reports whether there is one to look into.
@@ -28,6 +29,7 @@ func (d *doctor) spool() bool {
 		return false
 	}
 	d.servingUser()
+	d.usersOwner()
 	d.space()
 	return true
 }
@@ -49,6 +51,21 @@ func (d *doctor) servingUser() {
 		return
 	}
 	d.add(f)
+}
+
+// usersOwner is for a user file that files does not see, as it is elsewhere: servers read it after they have become another
+// user, and it is for its owner alone.
+func (d *doctor) usersOwner() {
+	fi, err := os.Stat(d.cfg.Users)
+	if err != nil || isBelow(realPath(d.cfg.Users), realPath(d.cfg.Spool)) {
+		return
+	}
+	if st, ok := fi.Sys().(*syscall.Stat_t); ok && int(st.Uid) != d.uid {
+		owner := nameOfUser(d.uid)
+		d.add(finding{severity: severityError, check: "users", path: d.cfg.Users, code: exNoPerm,
+			text: fmt.Sprintf("%s belongs to %s, and %s, who the spool belongs to, can't read it", d.cfg.Users, nameOfUser(int(st.Uid)), owner),
+			fix:  "chown " + shellWord(owner) + ": " + shellWord(d.cfg.Users)})
+	}
 }
 
 // nameOfUser is the name of a user, or the number where there is none.

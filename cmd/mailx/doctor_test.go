@@ -196,6 +196,19 @@ func TestDoctorOwners(t *testing.T) {
 	if strings.Count(texts, `"check":"files"`) != 2 || code != exNoPerm {
 		t.Errorf("exit code %d, got %s", code, texts)
 	}
+	users := filepath.Join(home, "users")
+	if err := os.WriteFile(users, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, texts, _ := examine(t, home, []string{"MAILX_SPOOL=" + spool, "MAILX_USERS=" + users}); !strings.Contains(texts, "chown 1234: "+users) {
+		t.Errorf("a user file elsewhere: %s", texts)
+	}
+	if err := os.Symlink(spool, filepath.Join(home, "link")); err != nil {
+		t.Fatal(err)
+	}
+	if _, texts, _ := examine(t, home, []string{"MAILX_SPOOL=" + filepath.Join(home, "link")}); strings.Count(texts, `"check":"files"`) != 2 {
+		t.Errorf("by a link: %s", texts)
+	}
 	if _, texts, code := examine(t, home, []string{"MAILX_SPOOL=" + spool}, "--set", "run_as=daemon"); code != exNoPerm || !strings.Contains(texts, "servers run as daemon") {
 		t.Errorf("run_as: exit code %d, got %s", code, texts)
 	}

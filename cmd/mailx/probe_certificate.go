@@ -33,9 +33,6 @@ func (p *probe) secured(state tls.ConnectionState) error {
 	c := describeCertificate(state.PeerCertificates[0])
 	p.found.cert = c
 	c.problems = certificateProblems(state.PeerCertificates, p.certName(), p.roots, p.e.now())
-	if c.issuer == c.subject {
-		c.issuer = "itself"
-	}
 	p.tellCertificate(c)
 	pins := append(slices.Clone(p.opt.pins), p.pins...)
 	switch {
@@ -56,7 +53,11 @@ func (p *probe) secured(state tls.ConnectionState) error {
 func (p *probe) tellCertificate(c *probedCertificate) {
 	p.out.detail(p, "names", "%s", strings.Join(c.names, " "))
 	p.out.detail(p, "subject", "%s", c.subject)
-	p.out.detail(p, "issuer", "%s", c.issuer)
+	issuer := c.issuer
+	if issuer == c.subject {
+		issuer = "itself"
+	}
+	p.out.detail(p, "issuer", "%s", issuer)
 	p.out.detail(p, "dates", "%s to %s", c.from.UTC().Format(time.RFC3339), c.to.UTC().Format(time.RFC3339))
 	p.out.detail(p, "fingerprint", "%s", c.pin)
 	p.out.detail(p, "fingerprint", "%s", c.keyPin)

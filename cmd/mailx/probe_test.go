@@ -159,7 +159,7 @@ func TestProbeStages(t *testing.T) {
 		{"hangs up", "smtp", []mailtest.Act{mailtest.HangUp()}, nil, "greeting", exTempFail},
 		{"refuses", "smtp", []mailtest.Act{mailtest.Reply("554 go away")}, nil, "greeting", exUnavailable},
 		{"not now", "smtp", []mailtest.Act{mailtest.Reply("421 later")}, nil, "greeting", exTempFail},
-		{"silent", "smtp", []mailtest.Act{mailtest.Silence()}, []string{"--timeout", "100ms"}, "greeting", exTempFail},
+		{"silent", "smtp", []mailtest.Act{mailtest.Silence()}, []string{"--timeout", "500ms"}, "greeting", exTempFail},
 		{"no EHLO", "smtp", []mailtest.Act{mailtest.Reply("220 x"), mailtest.Exchange("EHLO", "500 what?"), mailtest.Exchange("HELO", "550 no")}, nil,
 			"capabilities", exUnavailable},
 		{"no STARTTLS", "smtp", []mailtest.Act{mailtest.Reply("220 x"), mailtest.Exchange("EHLO", "250 x")}, []string{"--starttls"}, "tls", exProtocol},
