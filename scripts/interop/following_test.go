@@ -75,8 +75,8 @@ func TestFollowing(t *testing.T) {
 			addr, box := start(t)
 			w := newWorld(t, "MAILX_TLS_POLICY=none")
 			queueMany(t, w, followers)
-			if n := flushFollowing(t, w, addr); n < followers/2 {
-				t.Errorf("%d messages followed others", n)
+			if n := flushFollowing(t, w, addr); n == 0 {
+				t.Error("no message followed another")
 			}
 			if ids := queued(t, w); len(ids) != 0 {
 				t.Fatalf("in the queue: %q", ids)
