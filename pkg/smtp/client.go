@@ -108,6 +108,7 @@ type Client struct {
 	stale     bool // see Stale
 	silent    bool // the server was given up because it said nothing
 	deaf      bool // see Deaf
+	isKnown   bool // Auth went well
 	scratch   []byte
 }
 

@@ -39,6 +39,13 @@ func (c *Client) Auth(ctx context.Context, mech sasl.Client) error {
 	return c.under(ctx, func() error { return c.authenticate(mech, name, initial) })
 }
 
+// forgotten is for a server that wants authentication (530) though there was one: tokens expire, and so may what they were shown
+// for. Another connection may do, and no mail comes back for it.
+func (c *Client) forgotten(r *Reply) error {
+	c.Close()
+	return mail.Temporaryf(7, 0, "%s wants us to log in again: %w", printable(c.opt.Server), r)
+}
+
 // hidesPassword reports a mechanism that shows a listener no password.
 func hidesPassword(mech string) bool {
 	return mech == "CRAM-MD5" || mech == "EXTERNAL" || mech == "ANONYMOUS" || strings.HasPrefix(mech, "SCRAM-")
@@ -69,6 +76,7 @@ func (c *Client) authenticate(mech sasl.Client, name string, initial []byte) err
 		c.traceReply(r)
 		if r.Code != 334 {
 			if r.Code == 235 {
+				c.isKnown = true
 				return nil
 			}
 			return c.unexpected(r)

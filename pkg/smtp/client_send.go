@@ -348,6 +348,8 @@ func (t *transaction) take(s sent, r *Reply) error {
 		return nil
 	case s.verb == "RSET" && !isDone, !isDone && !isRefused:
 		return t.c.lost(protocolError("unexpected reply to " + s.verb))
+	case s.verb == "MAIL" && r.Code == 530 && t.c.isKnown:
+		return t.c.forgotten(r)
 	case s.verb == "MAIL" && isRefused:
 		t.refused = r
 	case s.verb == "RCPT" && isRefused && t.refused == nil:

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/emersion/go-sasl"
+
 	"mailx/pkg/mail"
 	"mailx/pkg/mailtest"
 )
@@ -274,6 +276,35 @@ func TestSendEachVerdictOfOneWhoHangsUp(t *testing.T) {
 		}
 		if got := newQueueOf(t, "a", "b").sendAll(c); got != want || c.Usable() {
 			t.Errorf("%q: got %q, usable %v", verdict, got, c.Usable())
+		}
+	}
+}
+
+// A server that no longer knows who we are says nothing about the mail. One that never did does.
+func TestSendEachForgotten(t *testing.T) {
+	hello := "250-mx.example\r\n250-PIPELINING\r\n250 AUTH PLAIN"
+	login := mailtest.Exchange("AUTH", "235 ok")
+	commands := []mailtest.Act{mailtest.Expect("MAIL"), mailtest.Expect("RCPT"), mailtest.Expect("DATA")}
+	ok := []mailtest.Act{mailtest.Reply("250 ok", "250 ok", "354 go"), mailtest.ExpectTo(".")}
+	no := mailtest.Reply("530 5.7.0 Authentication required", "503 no", "503 no")
+	tests := []struct {
+		acts []mailtest.Act
+		want string
+	}{
+		{slices.Concat([]mailtest.Act{login}, commands, ok, commands, []mailtest.Act{mailtest.Reply("250 a"), no}), "a 2.0.0; left b 4.7.0"},
+		{slices.Concat([]mailtest.Act{login}, commands, []mailtest.Act{no}), "; left a 4.7.0"},
+		{slices.Concat(commands, []mailtest.Act{no}), "a 5.7.0"},
+	}
+	for i, test := range tests {
+		srv := mailtest.ScriptServer(t, after(hello, test.acts...)...)
+		c := mustDial(t, srv.Addr)
+		if i < 2 {
+			if err := c.Auth(t.Context(), sasl.NewPlainClient("", "me", "secret")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := newQueueOf(t, "a", "b").sendAll(c); got != test.want {
+			t.Errorf("%d: got %q, want %q", i, got, test.want)
 		}
 	}
 }
