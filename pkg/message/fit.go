@@ -79,12 +79,14 @@ func foldedField(f Field, isWanted bool) []byte {
 	}
 	isList := isAddressField(f)
 	var b []byte
+	value := bytes.IndexByte(raw, ':') // there may be blanks before it
 	for line := range bytes.Lines(raw) {
 		if len(line) <= maxLine+1 {
 			b = append(b, line...)
 		} else {
-			b = appendFolded(b, line, isList)
+			b = appendFolded(b, line, value, isList)
 		}
+		value = 0
 	}
 	return b
 }
@@ -99,15 +101,15 @@ func isAddressField(f Field) bool {
 }
 
 // appendFolded folds one line with its LF. A place to fold at is white space that something follows, or in a list of addresses
-// what is behind a comma, outside of quotes and comments.
-func appendFolded(b, line []byte, isList bool) []byte {
+// what is behind a comma, outside of quotes and comments; all behind the octet from.
+func appendFolded(b, line []byte, from int, isList bool) []byte {
 	start, place := 0, 0 // of the line under way; where it can be folded, 0 for nowhere
 	var quoted, blank, isPair bool
 	comments := 0
 	for i, c := range line {
 		isBlank := c == ' ' || c == '\t'
 		mayFold := isBlank && !blank && start < i || isList && i > 0 && line[i-1] == ',' && !quoted && comments == 0
-		if mayFold && !onlyBlank(line[i:]) && start < i {
+		if mayFold && i > from && !onlyBlank(line[i:]) && start < i {
 			place = i
 		}
 		if i-start >= foldAt && place > start {

@@ -130,12 +130,17 @@ func isEncodable(p *Part) bool {
 
 // headerIsWhole reports that nothing of a header was left out for its size.
 func headerIsWhole(p *Part) bool {
-	var octets int64
+	missing := headerMissing(p)
+	return missing >= -1 && missing <= 1
+}
+
+// headerMissing is how many octets are no fields: 1 for the empty line, 0 without it, -1 if not even the last field has a line end.
+func headerMissing(p *Part) int64 {
+	octets := p.BodyAt - p.HeaderAt
 	for _, f := range p.Header.Fields() {
-		octets += int64(len(f.Raw()))
+		octets -= int64(len(f.Raw()))
 	}
-	diff := p.BodyAt - p.HeaderAt - octets
-	return diff >= -1 && diff <= 1
+	return octets
 }
 
 // isGlobal reports a message of RFC 6532 or RFC 6533 inside a message, which may be encoded as a whole.
@@ -193,7 +198,7 @@ func (s *converting) holder(p *Part, c changes, isRoot bool) error {
 		return s.header(p, enc7bit, isRoot, nil)
 	case c.encode && p.Encoding == "binary":
 		return s.header(p, enc8bit, isRoot, nil)
-	case c.fold:
+	case c.fold, c.encode && headerMissing(p) == 0: // else the fields of a message in it would be taken for its own
 		return s.header(p, "", isRoot, nil)
 	}
 	return nil
