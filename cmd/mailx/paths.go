@@ -27,7 +27,7 @@ type pathFinder struct {
 }
 
 func newPathFinder() *pathFinder {
-	return &pathFinder{fsys: vfs.OS(), dirs: map[string]*maildir.Dir{}}
+	return &pathFinder{fsys: mailFS(""), dirs: map[string]*maildir.Dir{}}
 }
 
 // mailFile is a message: one in a Maildir, or any other file.

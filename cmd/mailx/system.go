@@ -66,7 +66,7 @@ func (e *env) system() (*system, error) {
 
 // newSystem is system without a look at anything.
 func (e *env) newSystem(cfg *config.Config) *system {
-	s := &system{cfg: cfg, env: e, fs: vfs.Grouped(vfs.OS()), log: e.logger(cfg, e.stderr), boxes: map[string]*maildir.Dir{}}
+	s := &system{cfg: cfg, env: e, fs: vfs.Grouped(mailFS("")), log: e.logger(cfg, e.stderr), boxes: map[string]*maildir.Dir{}}
 	s.users = sync.OnceValue(s.openUsers)
 	s.quotas = newQuotas(cfg, s.users)
 	return s
