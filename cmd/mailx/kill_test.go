@@ -405,7 +405,7 @@ func checkFlushed(t *testing.T, sink *mailtest.Sink, n, mayRepeat int) {
 
 // TestFlushTells: SIGUSR1 has a flush say how far it is, and does not end it.
 func TestFlushTells(t *testing.T) {
-	sink := mailtest.StartSink(t, mailtest.SinkOptions{Replies: map[string]string{"MAIL": mailtest.SinkSilence}})
+	sink := mailtest.StartSink(t, mailtest.SinkOptions{Hide: []string{"CHUNKING"}, Replies: map[string]string{"MAIL": mailtest.SinkSilence}})
 	home := t.TempDir()
 	fillQueue(t, filepath.Join(home, "spool/queue"), 3, rand.New(rand.NewPCG(1, 2)))
 	flush := mailtest.Command{Bin: mailtest.Binary(t), Home: home, Args: []string{"queue", "flush", "--server", "smtp://" + sink.Addr}}.Start(t)

@@ -151,7 +151,7 @@ func testRelay(t testing.TB, hosts map[string]string) *network {
 	n.Relay = &Relay{
 		Resolver: zone,
 		Hello:    "client.example",
-		Timeouts: smtp.Timeouts{Connect: d, Greeting: d, Mail: d, Rcpt: d, Data: d, Final: d, Quit: d},
+		Timeouts: smtp.Timeouts{Connect: d, Greeting: d, Mail: d, Rcpt: d, Data: d, Final: d, Quit: d, Parting: d / 100},
 		Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
 			n.dialed.Add(1)
 			to, found := hosts[address]

@@ -64,14 +64,14 @@ func (r *Runner) Run(ctx context.Context) Stats {
 		Runner: r, q: r.Queue, poll: cmp.Or(r.Poll, DefaultPoll), perLane: parallel, limit: parallel * destinations,
 		inHand: map[string]bool{}, soon: map[string]candidate{}, lanes: map[string]*lane{}, ended: make(chan outcome),
 	}
-	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	defer cancel()
+	work, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer cancel(nil)
 	for ctx.Err() == nil {
 		run.sort()
 		run.start(work)
 		run.wait(ctx)
 	}
-	defer time.AfterFunc(cmp.Or(r.Grace, DefaultGrace), cancel).Stop()
+	defer time.AfterFunc(cmp.Or(r.Grace, DefaultGrace), func() { cancel(context.DeadlineExceeded) }).Stop()
 	for _, l := range run.lanes {
 		l.turns.stop()
 	}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"mailx/pkg/mail"
@@ -41,6 +42,7 @@ type Timeouts struct {
 	Data     time.Duration // 2 min, §4.5.3.2.4
 	Final    time.Duration // 10 min, §4.5.3.2.6
 	Quit     time.Duration // 1 s: the answer is of no use to anybody
+	Parting  time.Duration // 5 s, for the verdict about a text that is sent, when the context is cancelled
 }
 
 func (t Timeouts) withDefaults() Timeouts {
@@ -56,6 +58,7 @@ func (t Timeouts) withDefaults() Timeouts {
 	set(&t.Data, 2*time.Minute)
 	set(&t.Final, 10*time.Minute)
 	set(&t.Quit, time.Second)
+	set(&t.Parting, 5*time.Second)
 	return t
 }
 
@@ -109,6 +112,7 @@ type Client struct {
 	silent    bool // the server was given up because it said nothing
 	deaf      bool // see Deaf
 	isKnown   bool // Auth went well
+	parting   parting
 	scratch   []byte
 }
 
@@ -158,12 +162,46 @@ func NewClient(ctx context.Context, nc net.Conn, opt ClientOptions) (*Client, er
 // under does something that ends with the connection when ctx does. The end of ctx is then the reason, not the
 // connection.
 func (c *Client) under(ctx context.Context, do func() error) error {
-	stop := context.AfterFunc(ctx, func() { c.nc.Close() })
+	stop := context.AfterFunc(ctx, func() { c.part(ctx) })
 	err := do()
 	if !stop() {
-		c.broken = true
+		c.Close()
 	}
 	return c.reasonOf(ctx, err)
+}
+
+// parting is about the end of the context while something is under way.
+type parting struct {
+	mu        sync.Mutex
+	isVerdict bool // all of a text is sent, and it is not known whether the server takes it
+	isTime    bool // the context has ended
+}
+
+// part ends the connection. Where a verdict is all that is missing it has some time yet: else a message that was taken goes out
+// again. Who has set a limit of time, which is over, has waited long enough.
+func (c *Client) part(ctx context.Context) {
+	c.parting.mu.Lock()
+	defer c.parting.mu.Unlock()
+	c.parting.isTime = true
+	if c.parting.isVerdict && !errors.Is(context.Cause(ctx), context.DeadlineExceeded) {
+		c.nc.SetReadDeadline(time.Now().Add(c.opt.Timeouts.Parting))
+		return
+	}
+	c.nc.Close()
+}
+
+// awaitVerdict begins the time in which only the verdict is missing; the function that it gives ends it.
+func (c *Client) awaitVerdict() (end func()) {
+	c.parting.mu.Lock()
+	defer c.parting.mu.Unlock()
+	c.parting.isVerdict = true
+	return func() {
+		c.parting.mu.Lock()
+		defer c.parting.mu.Unlock()
+		if c.parting.isVerdict = false; c.parting.isTime {
+			c.Close()
+		}
+	}
 }
 
 // reasonOf gives the end of ctx as the reason for trouble with the connection that it has closed.
@@ -312,9 +350,18 @@ func (c *Client) secret(line, shown string, timeout time.Duration) (*Reply, erro
 	return c.reply(timeout)
 }
 
+func (c *Client) waitFor(timeout time.Duration) {
+	c.parting.mu.Lock()
+	defer c.parting.mu.Unlock()
+	if c.parting.isTime {
+		timeout = min(timeout, c.opt.Timeouts.Parting)
+	}
+	c.wc.Within(timeout)
+}
+
 // reply reads the next reply. 421 and an error end the connection.
 func (c *Client) reply(timeout time.Duration) (*Reply, error) {
-	c.wc.Within(timeout)
+	c.waitFor(timeout)
 	r, err := readReply(c.wc)
 	if err != nil {
 		return nil, c.lost(err)

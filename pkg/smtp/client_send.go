@@ -26,7 +26,9 @@ func errClosed() error { return mail.Temporaryf(4, 2, "Connection is closed") }
 //
 // Recipients beyond MaxTransaction are not tried; they get 4.5.3. If the server takes no 8-bit data the message is
 // converted (message.SevenBit), which has to be possible (5.6.3) and needs a message of up to 64 KiB or one that is an
-// io.ReaderAt and an io.Seeker at its start. On that condition, NUL and lines that are too long for SMTP are mended, too (message.Fit). When ctx ends the connection is closed, and what has not been answered is temporary.
+// io.ReaderAt and an io.Seeker at its start. On that condition, NUL and lines that are too long for SMTP are mended, too (message.Fit). When ctx ends the connection is
+// closed, and what has not been answered is temporary; but when it is cancelled, a text that is sent has its verdict awaited for
+// Timeouts.Parting.
 func (c *Client) Send(ctx context.Context, env *mail.Envelope, msg io.Reader, size int64) []mail.Result {
 	t := newTransaction(c, env)
 	if c.broken {
@@ -313,6 +315,9 @@ func (t *transaction) answer() error {
 	if err := t.c.wc.Flush(); err != nil {
 		return t.c.lost(err)
 	}
+	if t.isChunk {
+		defer t.c.awaitVerdict()()
+	}
 	for _, s := range t.waiting {
 		r, err := t.c.reply(t.c.timeoutOf(s.verb))
 		if err == nil {
@@ -393,6 +398,7 @@ func (t *transaction) content() error {
 	if err := t.c.wc.Flush(); err != nil {
 		return t.hungUp(err)
 	}
+	defer t.c.awaitVerdict()()
 	if !t.c.opt.LMTP {
 		r, err := t.c.reply(t.c.opt.Timeouts.Final)
 		if err != nil {

@@ -23,10 +23,10 @@ func (c *Client) SendEach(
 	if c.broken {
 		return first, errClosed()
 	}
-	stop := context.AfterFunc(ctx, func() { c.nc.Close() })
+	stop := context.AfterFunc(ctx, func() { c.part(ctx) })
 	defer func() {
 		if !stop() {
-			c.broken = true
+			c.Close()
 		}
 	}()
 	var behind *onItsWay
@@ -51,7 +51,7 @@ func (c *Client) SendEach(
 			behind.settle(err)
 			return nil, nil
 		case err == nil: // the last verdict of a server that hung up
-			return behind.delivery, errClosed()
+			return behind.delivery, c.reasonOf(ctx, errClosed())
 		default:
 			return behind.delivery, err
 		}

@@ -47,7 +47,7 @@ func envelope(t testing.TB, from string, to ...string) *mail.Envelope {
 
 func testOptions() ClientOptions {
 	d := 5 * time.Second
-	return ClientOptions{Hello: "client.example", Timeouts: Timeouts{d, d, d, d, d, d, d}}
+	return ClientOptions{Hello: "client.example", Timeouts: Timeouts{d, d, d, d, d, d, d, d / 100}}
 }
 
 func dial(t testing.TB, address string, opt ClientOptions) (*Client, error) {
