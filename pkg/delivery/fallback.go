@@ -3,9 +3,11 @@ package delivery
 import (
 	"cmp"
 	"context"
+	"errors"
 	"net"
 	"net/netip"
 	"slices"
+	"syscall"
 	"time"
 
 	"mailx/pkg/mail"
@@ -147,10 +149,20 @@ func (t *tries) address(ctx context.Context, s Server, network, address string) 
 // note takes down that an address is of no use, for this message, and for others if nothing was heard from there.
 func (t *tries) note(ctx context.Context, address string, err error) {
 	r := t.relay
-	if isSilent(err) && ctx.Err() == nil && r.deadFor() > 0 {
+	if isSilent(err) && ctx.Err() == nil && r.deadFor() > 0 && !isOurs(err) {
 		r.pool.buryHost(address, err, r.now(), r.deadFor())
 	}
 	t.failed(err)
+}
+
+// isOurs reports that it was this host that could not connect, for want of descriptors, ports or memory.
+func isOurs(err error) bool {
+	for _, ours := range []error{syscall.EMFILE, syscall.ENFILE, syscall.EADDRNOTAVAIL, syscall.ENOBUFS, syscall.ENOMEM} {
+		if errors.Is(err, ours) {
+			return true
+		}
+	}
+	return false
 }
 
 func errNoConnection(s Server, err error) error {

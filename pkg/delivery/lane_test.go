@@ -3,8 +3,11 @@ package delivery
 import (
 	"context"
 	"fmt"
+	"net"
+	"os"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -257,5 +260,25 @@ func TestLaneOfTheDeaf(t *testing.T) {
 	tr.Lane(d.Env).Carry(t.Context(), d, func() *mail.Delivery { asked++; return nil })
 	if asked != 2 {
 		t.Error("it is never asked again")
+	}
+}
+
+// Where it is us who have no descriptor left, nothing is known of the destination.
+func TestOurTroubleIsForgotten(t *testing.T) {
+	h := startHost(t, nil)
+	n := testRelay(t, map[string]string{"127.0.0.12:25": h.addr})
+	dial, isFull := n.Dial, true
+	n.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
+		if isFull {
+			return nil, &net.OpError{Op: "dial", Err: os.NewSyscallError("socket", syscall.EMFILE)}
+		}
+		return dial(ctx, network, address)
+	}
+	if got := deliver(t, n, envelope(t, "me@x.example", "a@two.example")); got != "4.4.1" {
+		t.Errorf("without descriptors: got %s", got)
+	}
+	isFull = false
+	if got := deliver(t, n, envelope(t, "me@x.example", "a@two.example")); got != "2.0.0" || len(n.Dead()) > 0 {
+		t.Errorf("a moment later: got %s, dead %q", got, n.Dead())
 	}
 }

@@ -342,7 +342,7 @@ func (r *Relay) connect(ctx context.Context, d *destination, p *part) (*smtp.Cli
 		return nil, mail.Temporaryf(4, 1, "Destination could not be reached a moment ago: %w", err)
 	}
 	c, err := r.tryHosts(ctx, p)
-	if err != nil && ctx.Err() == nil && r.deadFor() > 0 && !mail.StatusOf(err).IsPermanent() {
+	if err != nil && ctx.Err() == nil && r.deadFor() > 0 && !mail.StatusOf(err).IsPermanent() && !isOurs(err) {
 		r.pool.bury(d, err, r.now(), r.deadFor())
 	}
 	return c, err

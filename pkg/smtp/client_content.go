@@ -2,6 +2,8 @@ package smtp
 
 import (
 	"bytes"
+	"cmp"
+	"fmt"
 	"io"
 
 	"mailx/pkg/mail"
@@ -93,15 +95,23 @@ func (c *Client) inspect(msg io.Reader, size int64) (*content, error) {
 		b.finish()
 		small := bytes.NewReader(c.scratch[:n])
 		b.r, b.at = small, small
-		return b, nil
+		return b, b.checkLength(size)
 	case err != nil:
 		return nil, errLocal(err)
 	}
 	if s, ok := msg.(io.ReadSeeker); ok {
-		return b, b.scan(s, c.scratch)
+		return b, cmp.Or(b.scan(s, c.scratch), b.checkLength(size))
 	}
 	b.r = io.MultiReader(bytes.NewReader(bytes.Clone(c.scratch)), msg)
 	return b, nil
+}
+
+// checkLength wants no fewer octets than were promised: a part of a message is not sent as if it were the whole.
+func (b *content) checkLength(size int64) error {
+	if b.octets < size {
+		return errLocal(fmt.Errorf("there are only %d of %d octets", b.octets, size))
+	}
+	return nil
 }
 
 // readSmall reads as much as is looked at in memory into scratch; no error: there may be more. size is about what there is.
@@ -206,7 +216,7 @@ func (c *Client) writeContent(b *content) error {
 	if b.convert != nil {
 		err = c.convertContent(dot, b)
 	} else {
-		err = c.copyContent(dot, b.r)
+		err = c.copyContent(dot, b)
 	}
 	if err != nil {
 		return err
@@ -244,18 +254,22 @@ func (s *stickyWriter) Write(p []byte) (n int, err error) {
 	return n, s.err
 }
 
-func (c *Client) copyContent(to io.Writer, from io.Reader) error {
-	if small, ok := from.(*bytes.Reader); ok {
+func (c *Client) copyContent(to io.Writer, b *content) error {
+	if small, ok := b.r.(*bytes.Reader); ok {
 		if _, err := small.WriteTo(to); err != nil {
 			return c.lastWords(err)
 		}
 		return nil
 	}
 	buf := make([]byte, 32<<10) // not c.scratch: the message may begin there
-	for {
-		n, err := from.Read(buf)
+	for sent := int64(0); ; {
+		n, err := b.r.Read(buf)
 		if _, werr := to.Write(buf[:n]); werr != nil {
 			return c.lastWords(werr)
+		}
+		sent += int64(n)
+		if err == io.EOF && b.known && sent < b.octets {
+			err = io.ErrUnexpectedEOF // somebody has cut it since
 		}
 		if err == io.EOF {
 			return nil

@@ -202,6 +202,42 @@ func TestSendEachKeepsTextsApart(t *testing.T) {
 	}
 }
 
+// shrinking is a message of which after some reads only the beginning is there.
+type shrinking struct {
+	text  string
+	keep  int64
+	reads int
+}
+
+func (s *shrinking) ReadAt(p []byte, off int64) (int, error) {
+	if s.reads--; s.reads < 0 {
+		return strings.NewReader(s.text[:s.keep]).ReadAt(p, off)
+	}
+	return strings.NewReader(s.text).ReadAt(p, off)
+}
+
+// A part of a message is never taken for the whole, whenever somebody cuts the file.
+func TestSendEachIsCut(t *testing.T) {
+	sink := mailtest.StartSink(t, mailtest.SinkOptions{Hide: []string{"CHUNKING"}, Lenient: true})
+	for _, size := range []int{100, 5_000, 66_000, 300_000} {
+		for _, reads := range []int{0, 1, 2, 12} {
+			c := mustDial(t, sink.Addr)
+			q := newQueueOf(t)
+			text := strings.Repeat(strings.Repeat("x", 49)+"\n", size/50)
+			d := q.delivery("a", text)
+			d.Msg = &shrinking{text, int64(size / 2), reads}
+			q.left = append(q.left, d)
+			before := len(sink.Messages())
+			got, stored := q.sendAll(c), sink.Messages()[before:]
+			isCut := got == "a 4.3.0" && len(stored) == 0
+			isWhole := got == "a 2.0.0" && len(stored) == 1 && len(stored[0].Data) == size+size/50
+			if !isCut && !isWhole || reads == 0 && !isCut {
+				t.Errorf("%d octets, cut after %d reads: %s, stored %d", size, reads, got, len(stored))
+			}
+		}
+	}
+}
+
 // An end of the context ends everything, for a time.
 func TestSendEachInterrupted(t *testing.T) {
 	srv := mailtest.ScriptServer(t, after(hello8, mailtest.Expect("MAIL"), mailtest.Expect("RCPT"), mailtest.Expect("DATA"),
