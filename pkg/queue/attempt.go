@@ -13,7 +13,7 @@ import (
 )
 
 // work is one candidate from lock to unlock. Unless it is forced, one whose destination is crowded is put off: nothing was done.
-func (p *pass) work(ctx context.Context, c candidate, isForced bool) (isPutOff bool) {
+func (p *pass) work(ctx context.Context, c *candidate, isForced bool) (isPutOff bool) {
 	e, err := p.q.claim(c.spot)
 	if errors.Is(err, errTaken) {
 		p.count(func(s *Stats) { s.Taken++ })
@@ -30,6 +30,7 @@ func (p *pass) work(ctx context.Context, c candidate, isForced bool) (isPutOff b
 	}
 	err = p.handle(ctx, e, isForced)
 	if errors.Is(err, errCrowded) {
+		c.lane = e.lane
 		return true
 	}
 	p.failed(idOf(c.name), vfs.Classify(err))

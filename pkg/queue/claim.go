@@ -27,7 +27,8 @@ type claimed struct {
 	env   *mail.Envelope
 	block int64 // octets before the message
 	prog  *progress
-	over  bool // it is out of what is flushed
+	over  bool      // it is out of what is flushed
+	lane  mail.Lane // by which it goes, if by any
 
 	isRemoved bool // no name of the file is left, which need not be synced
 	isWritten bool // what the attempt came to is written down, unless writeErr

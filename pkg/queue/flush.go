@@ -111,7 +111,8 @@ func (q *Queue) Flush(ctx context.Context, t Transport, opt FlushOptions) (Stats
 // candidate is an entry that is to be tried, with the time of that try as it was when the directory was read.
 type candidate struct {
 	spot
-	at time.Time
+	at   time.Time
+	lane mail.Lane // that it was put off for; nil: it was not
 }
 
 // pass is one flush.
@@ -171,7 +172,7 @@ func (p *pass) due() ([]candidate, error) {
 			continue
 		}
 		if at := fi.ModTime(); p.isDue(at, now) {
-			due = append(due, candidate{s, at})
+			due = append(due, candidate{spot: s, at: at})
 		} else {
 			p.stats.sooner(at)
 		}

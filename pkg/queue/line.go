@@ -5,6 +5,8 @@ import (
 	"context"
 	"sync"
 	"time"
+
+	"mailx/pkg/mail"
 )
 
 // line is what the workers of a flush take their entries from, in order. An entry whose destination is crowded goes to
@@ -14,10 +16,11 @@ type line struct {
 	mu     sync.Mutex
 	ended  sync.Cond // an attempt has ended, or ctx has
 	left   []candidate
-	late   []candidate // come after left
-	busy   int         // candidates that workers have
-	putOff int         // at the end of late: put off since the last attempt ended
-	isNew  bool        // no attempt has ended, and that is no wonder yet
+	late   []candidate          // come after left
+	busy   int                  // candidates that workers have
+	putOff int                  // at the end of late: put off since the last attempt ended
+	isNew  bool                 // no attempt has ended, and that is no wonder yet
+	lanes  map[string]mail.Lane // of those that were put off
 
 	workers, most int
 	over          chan struct{} // closed when there are none
@@ -91,12 +94,23 @@ func (p *pass) worker(ctx context.Context, l *line) {
 		if !ok {
 			return
 		}
-		isPutOff := p.work(ctx, c, isForced)
+		isPutOff := p.workOnce(ctx, &c, isForced)
 		if !isPutOff {
 			p.progress(1)
 		}
 		l.done(c, isPutOff)
 	}
+}
+
+// workOnce is work, but reads nothing of what was put off before and would be again.
+func (p *pass) workOnce(ctx context.Context, c *candidate, isForced bool) (isPutOff bool) {
+	if c.lane != nil && !isForced {
+		if c.lane.IsCrowded() {
+			return true
+		}
+		isForced = true // who hears that it is not crowded is expected there
+	}
+	return p.work(ctx, c, isForced)
 }
 
 // take gives the next candidate; isForced says that it must not be put off again.
@@ -133,12 +147,29 @@ func (l *line) growOld() {
 
 func (l *line) len() int { return len(l.left) + len(l.late) }
 
+// shared gives the same lane to all who go the same way, for there may be a lot of them.
+func (l *line) shared(lane mail.Lane) mail.Lane {
+	if lane == nil {
+		return nil
+	}
+	if l.lanes == nil {
+		l.lanes = map[string]mail.Lane{}
+	}
+	known := l.lanes[lane.Key()]
+	if known == nil {
+		known = lane
+		l.lanes[lane.Key()] = lane
+	}
+	return known
+}
+
 // done takes back a candidate.
 func (l *line) done(c candidate, isPutOff bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.busy--
 	if isPutOff {
+		c.lane = l.shared(c.lane)
 		l.late = append(l.late, c)
 		l.putOff++
 	} else {

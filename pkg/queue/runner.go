@@ -228,7 +228,7 @@ func (r *running) consider(s spot) {
 	}
 	now := r.q.opt.Now()
 	s.name = strings.Clone(s.name)
-	c := candidate{s, fi.ModTime()}
+	c := candidate{spot: s, at: fi.ModTime()}
 	switch due := (&pass{q: r.q}).isDue(c.at, now); {
 	case due:
 		delete(r.soon, base)
@@ -255,7 +255,7 @@ func (r *running) work(ctx context.Context, b *begun, c candidate) {
 		}
 		r.ended <- outcome{b, baseOf(c.name), p.stats, p.errs}
 	}()
-	p.work(ctx, c, true)
+	p.work(ctx, &c, true)
 }
 
 // settle takes note of what became of a message.

@@ -199,6 +199,7 @@ func (p *pass) lane(e *claimed, todo []mail.Recipient) mail.Lane {
 
 // tryInLane is tryInTurn for one recipient whose message goes by a lane.
 func (p *pass) tryInLane(ctx context.Context, e *claimed, todo []mail.Recipient, lane mail.Lane, isForced bool) ([]record, error) {
+	e.lane = lane
 	t := &turn{come: make(chan struct{}), lane: lane, isForced: isForced}
 	t.delivery.Env = envelopeFor(e.env, todo)
 	t.delivery.Msg, t.delivery.Size = e.message()
