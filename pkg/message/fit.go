@@ -77,14 +77,17 @@ func foldedField(f Field, isWanted bool) []byte {
 	if !isWanted {
 		return raw
 	}
-	isList := isAddressField(f)
+	fold := folder{isList: isAddressField(f)}
 	var b []byte
 	value := bytes.IndexByte(raw, ':') // there may be blanks before it
 	for line := range bytes.Lines(raw) {
 		if len(line) <= maxLine+1 {
 			b = append(b, line...)
+			for _, c := range line {
+				fold.see(c)
+			}
 		} else {
-			b = appendFolded(b, line, value, isList)
+			b = fold.append(b, line, value)
 		}
 		value = 0
 	}
@@ -100,15 +103,21 @@ func isAddressField(f Field) bool {
 	return false
 }
 
-// appendFolded folds one line with its LF. A place to fold at is white space that something follows, or in a list of addresses
-// what is behind a comma, outside of quotes and comments; all behind the octet from.
-func appendFolded(b, line []byte, from int, isList bool) []byte {
+// folder goes through the lines of a field.
+type folder struct {
+	isList         bool // of addresses
+	quoted, isPair bool
+	comments       int
+}
+
+// append folds one line with its LF. A place to fold at is white space that something follows, or in a list of addresses what is
+// behind a comma, outside of quotes and comments; all behind the octet from.
+func (f *folder) append(b, line []byte, from int) []byte {
 	start, place := 0, 0 // of the line under way; where it can be folded, 0 for nowhere
-	var quoted, blank, isPair bool
-	comments := 0
+	blank := false
 	for i, c := range line {
 		isBlank := c == ' ' || c == '\t'
-		mayFold := isBlank && !blank && start < i || isList && i > 0 && line[i-1] == ',' && !quoted && comments == 0
+		mayFold := isBlank && !blank && start < i || f.isList && i > 0 && line[i-1] == ',' && !f.quoted && f.comments == 0
 		if mayFold && i > from && !onlyBlank(line[i:]) && start < i {
 			place = i
 		}
@@ -119,21 +128,26 @@ func appendFolded(b, line []byte, from int, isList bool) []byte {
 			}
 			start = place
 		}
-		switch {
-		case isPair:
-			isPair = false
-		case c == '\\':
-			isPair = true
-		case c == '"' && comments == 0:
-			quoted = !quoted
-		case c == '(' && !quoted:
-			comments++
-		case c == ')' && !quoted && comments > 0:
-			comments--
-		}
+		f.see(c)
 		blank = isBlank
 	}
 	return append(b, line[start:]...)
+}
+
+// see notes where quotes and comments begin and end.
+func (f *folder) see(c byte) {
+	switch {
+	case f.isPair:
+		f.isPair = false
+	case c == '\\':
+		f.isPair = true
+	case c == '"' && f.comments == 0:
+		f.quoted = !f.quoted
+	case c == '(' && !f.quoted:
+		f.comments++
+	case c == ')' && !f.quoted && f.comments > 0:
+		f.comments--
+	}
 }
 
 func onlyBlank(p []byte) bool { return len(bytes.TrimSpace(p)) == 0 }

@@ -75,7 +75,7 @@ func TestFold(t *testing.T) {
 		{" continued " + a30 + a30 + a30 + "\n", " continued\n " + a30 + a30 + a30 + "\n"},
 	} {
 		isList := !strings.HasPrefix(tt.line, "Subject") && !strings.HasPrefix(tt.line, " ")
-		if got := string(appendFolded(nil, []byte(tt.line), 0, isList)); got != tt.want {
+		if got := string((&folder{isList: isList}).append(nil, []byte(tt.line), 0)); got != tt.want {
 			t.Errorf("%q: got\n%q\nwant\n%q", tt.line, got, tt.want)
 		}
 	}
