@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -183,12 +184,15 @@ func TestLaneIsFair(t *testing.T) {
 	}
 }
 
-// awaitWaiter comes back when somebody waits for a slot.
+// awaitWaiter comes back when somebody waits for a slot, or there is no hope that he will.
 func (p *pool) awaitWaiter(key string) {
-	for isThere := false; !isThere; {
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); runtime.Gosched() {
 		p.mu.Lock()
-		isThere = len(p.dests[key].waiting) > 0
+		isThere := len(p.dests[key].waiting) > 0
 		p.mu.Unlock()
+		if isThere {
+			return
+		}
 	}
 }
 

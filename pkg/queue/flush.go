@@ -121,7 +121,7 @@ type pass struct {
 	t     Transport
 	opt   FlushOptions
 	gate  *gate
-	turns *turns // at the transport; nil: the callers of work see to that
+	turns *turns // at the transport; nil: one at a time
 
 	ended atomic.Int32 // candidates
 

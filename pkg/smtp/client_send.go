@@ -21,14 +21,14 @@ const (
 func errClosed() error { return mail.Temporaryf(4, 2, "Connection is closed") }
 
 // Send sends one message, in local form, to the recipients of env, and gives one result for each of them in their
-// order. size is its length in octets; it is used where the message can't be looked at before it goes out: that is
+// order. size is its length in octets, 0 if that is not known; it is used where the message can't be looked at before it goes out: that is
 // possible up to 64 KiB, and for any size when msg is an io.Seeker.
 //
 // Recipients beyond MaxTransaction are not tried; they get 4.5.3. If the server takes no 8-bit data the message is
 // converted (message.SevenBit), which has to be possible (5.6.3) and needs a message of up to 64 KiB or one that is an
-// io.ReaderAt and an io.Seeker at its start. On that condition, NUL and lines that are too long for SMTP are mended, too (message.Fit). When ctx ends the connection is
-// closed, and what has not been answered is temporary; but when it is cancelled, a text that is sent has its verdict awaited for
-// Timeouts.Parting.
+// io.ReaderAt and an io.Seeker at its start. On that condition NUL, and lines that are too long for SMTP, are mended, too
+// (message.Fit). One that is shorter than size is not sent. When ctx ends the connection is closed, and what has not been
+// answered is temporary; but when it is cancelled, a text that is sent has its verdict awaited for Timeouts.Parting.
 func (c *Client) Send(ctx context.Context, env *mail.Envelope, msg io.Reader, size int64) []mail.Result {
 	t := newTransaction(c, env)
 	if c.broken {
