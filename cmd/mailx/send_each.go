@@ -25,23 +25,32 @@ func (h *handover) each(ctx context.Context) error {
 	if h.opt.dryRun {
 		return all.dryRun()
 	}
-	ctx, cancel := h.limited(ctx)
+	told, stop := h.e.untilSignal(ctx)
+	defer stop()
+	ctx, cancel := h.limited(told)
 	defer cancel()
 	var outcomes []outcome
 	for opt, err := range all.each() {
 		var some []outcome
-		if err == nil {
+		switch {
+		case told.Err() != nil: // those who have theirs must not get it again, so it is said who has not
+			some = []outcome{notHanded(opt, mail.Temporaryf(3, 0, "Interrupted"))}
+		case err == nil:
 			some, err = all.hand(ctx, opt)
 		}
 		if err != nil && len(outcomes) == 0 { // it is the same for the others, and nothing was sent
 			return err
 		}
 		if err != nil {
-			some = []outcome{{Result: mail.Result{Recipient: mail.Recipient{Address: opt.to[0].Address}, Err: err}}}
+			some = []outcome{notHanded(opt, err)}
 		}
 		outcomes = append(outcomes, some...)
 	}
 	return h.report(outcomes)
+}
+
+func notHanded(opt *sendOptions, err error) outcome {
+	return outcome{Result: mail.Result{Recipient: mail.Recipient{Address: opt.to[0].Address}, Err: err}}
 }
 
 // separated is what all get, held so that it can be read for each of them.
