@@ -4,11 +4,21 @@ import (
 	"bufio"
 	"fmt"
 	"os"
+	"runtime"
 	"runtime/debug"
 	"strings"
 
 	"golang.org/x/sys/unix"
 )
+
+// moreProcessors lets half as many goroutines again run at once as there are processors. One that waits for the disk in a system
+// call (to unlink behind a commit of the journal, say) keeps its place for up to 10 ms before the runtime gives it to another:
+// with two places, a quarter of the time nobody ran. What GOMAXPROCS says in the environment stands.
+func moreProcessors() {
+	if os.Getenv("GOMAXPROCS") == "" {
+		runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) * 3 / 2)
+	}
+}
 
 // giveBackStartUp returns what only the start of a server has needed: memory, and the pages of the program itself, each of
 // which brought fifteen neighbours along. Code that runs again comes back from the page cache, a page at a time. It is for a

@@ -166,6 +166,7 @@ func (h *house) run(parent context.Context) error {
 	for _, chore := range h.chores {
 		launch(chore)
 	}
+	moreProcessors()
 	giveBackStartUp()
 	<-ctx.Done()
 	h.tell("STOPPING=1")

@@ -202,7 +202,7 @@ func (e *env) queueFlush(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	opt.Parallel, opt.Progress = sys.cfg.Queue.Parallel, frugal(progress.of("messages"))
+	opt.Parallel, opt.Progress = sys.cfg.Queue.Parallel, scaled(progress.of("messages"))
 	transport, err := sys.transport(q)
 	if err != nil {
 		return err
@@ -222,12 +222,19 @@ func (e *env) queueFlush(c *cli.Context) error {
 	return e.noSuchEntry(err)
 }
 
-// manyMessages keep a flush busy for long enough that it should do without what it does not need any more.
-const manyMessages = 500
+// So many messages are worth more processors, and so many keep a flush busy for long enough that it should do without what
+// it does not need any more.
+const (
+	severalMessages = 100
+	manyMessages    = 3000
+)
 
-// frugal tells of the progress, and gives back what the start has needed if there is much to do.
-func frugal(tell func(done, due int)) func(done, due int) {
+// scaled tells of the progress, and at the beginning makes the process as large or small as the work ahead wants it.
+func scaled(tell func(done, due int)) func(done, due int) {
 	return func(done, due int) {
+		if done == 0 && due >= severalMessages {
+			moreProcessors()
+		}
 		if done == 0 && due >= manyMessages {
 			giveBackStartUp()
 		}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -164,17 +165,15 @@ func (p *pass) due() ([]candidate, error) {
 	}
 	p.stats.Listed = len(spots)
 	now := p.q.opt.Now()
-	var due []candidate
-	for _, s := range spots {
-		fi, err := p.q.fs.Lstat(p.q.path(s))
-		if err != nil { // gone: it was renamed or finished meanwhile; the next flush finds it, wherever it is
-			p.failed(idOf(s.name), vfs.Classify(ignore(err, fs.ErrNotExist)))
-			continue
-		}
-		if at := fi.ModTime(); p.isDue(at, now) {
-			due = append(due, candidate{spot: s, at: at})
-		} else {
-			p.stats.sooner(at)
+	all := p.lookAt(spots)
+	due := all[:0]
+	for _, c := range all {
+		switch {
+		case c.name == "":
+		case p.isDue(c.at, now):
+			due = append(due, c)
+		default:
+			p.stats.sooner(c.at)
 		}
 	}
 	p.stats.Due = len(due)
@@ -182,6 +181,36 @@ func (p *pass) due() ([]candidate, error) {
 		return cmp.Or(a.at.Compare(b.at), strings.Compare(a.name, b.name))
 	})
 	return due, nil
+}
+
+// many entries are worth looking at from more than one processor: of each the kernel has to fetch what it has not in its caches.
+const many = 256
+
+// lookAt gives a candidate for each entry, without a name if it is gone: it was renamed or finished meanwhile, and the next
+// flush finds it, wherever it is.
+func (p *pass) lookAt(spots []spot) []candidate {
+	found := make([]candidate, len(spots))
+	look := func(from, to int) {
+		for i, s := range spots[from:to] {
+			fi, err := p.q.fs.Lstat(p.q.path(s))
+			if err != nil {
+				p.failed(idOf(s.name), vfs.Classify(ignore(err, fs.ErrNotExist)))
+				continue
+			}
+			found[from+i] = candidate{spot: s, at: fi.ModTime()}
+		}
+	}
+	if len(spots) < many || p.opt.Parallel == 1 {
+		look(0, len(spots))
+		return found
+	}
+	share := len(spots)/runtime.GOMAXPROCS(0) + 1
+	var all sync.WaitGroup
+	for from := 0; from < len(spots); from += share {
+		all.Go(func() { look(from, min(from+share, len(spots))) })
+	}
+	all.Wait()
+	return found
 }
 
 func (p *pass) candidates() ([]spot, error) {

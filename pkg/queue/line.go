@@ -32,7 +32,7 @@ const firstWord = 50 * time.Millisecond
 
 // perTurn is how many workers there are for each message that the transport has: while one has its turn, others read the
 // next message, or wait for the disk to forget the last one.
-const perTurn = 5
+const perTurn = 4
 
 // maxTurns is how many messages the transport has at most for each that it may have: with those whose turn was lent.
 const maxTurns = 10
