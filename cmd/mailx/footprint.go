@@ -11,12 +11,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// moreProcessors lets half as many goroutines again run at once as there are processors. One that waits for the disk in a system
+// moreProcessors lets half as many goroutines again run at once as there are processors, and one more at least. One that waits for the disk in a system
 // call (to unlink behind a commit of the journal, say) keeps its place for up to 10 ms before the runtime gives it to another:
 // with two places, a quarter of the time nobody ran. What GOMAXPROCS says in the environment stands.
 func moreProcessors() {
 	if os.Getenv("GOMAXPROCS") == "" {
-		runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) * 3 / 2)
+		n := runtime.GOMAXPROCS(0)
+		runtime.GOMAXPROCS(n + max(1, n/2))
 	}
 }
 
