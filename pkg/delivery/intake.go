@@ -213,10 +213,8 @@ func (tx *intakeTx) openLocal() error {
 		case err == nil:
 		case !tx.peer.LMTP:
 			return storageError(err)
-		case tx.broken == nil:
-			tx.broken = map[string]error{path: storageError(err)}
 		default:
-			tx.broken[path] = storageError(err)
+			tx.breakBox(path, storageError(err))
 		}
 	}
 	if tx.local == nil {
@@ -267,19 +265,19 @@ func (tx *intakeTx) Commit() error {
 
 // CommitEach is Commit with a verdict for each recipient: trouble of the queue does not concern those who live here, nor the
 // other way round, and a mailbox that can't be opened is told to its owner alone. The other mailboxes share one file, and
-// the fate of its Commit.
+// the fate of its Commit. A recipient has all of its copies or, when it is not nil, none: the peer will try it again.
 func (tx *intakeTx) CommitEach() []error {
 	errs := make([]error, len(tx.takers))
 	var local, away error
-	var hasRoom bool
+	var hasLocal bool
 	if local = tx.open(); local == nil {
-		hasRoom = tx.hasRoom()
+		hasLocal = tx.settle()
 		local = tx.openNotice(tx.isUnbroken)
 	}
 	if local != nil {
 		away = local
 	} else {
-		if hasRoom {
+		if hasLocal {
 			local = tx.local.Commit()
 		}
 		if tx.queued != nil {

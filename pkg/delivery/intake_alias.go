@@ -5,14 +5,18 @@ import (
 	"time"
 
 	"mailx/pkg/mail"
+	"mailx/pkg/smtp"
 )
 
 // queuePart is what goes into the queue for a recipient: other hosts, commands and files, each by an address that leads there
-// and nowhere else. The whole recipient goes there, and no target is left in d, when the message is held (RFC 4865), and where
-// an alias changes the sender, since a message of the new sender has to be made of it.
+// and nowhere else. The whole recipient goes there, and no target is left in d, when the message is held (RFC 4865); where
+// an alias changes the sender, since a message of the new sender has to be made of it; and in LMTP where an alias leads
+// both into mailboxes and elsewhere, since there is one verdict about it, and who hears that a part of it failed sends all of
+// it again.
 func (tx *intakeTx) queuePart(r mail.Recipient, d *Decision) (rcpts []mail.Recipient) {
 	changesSender := func(t Target) bool { return t.senderFor(tx.env.Sender) != tx.env.Sender }
-	if tx.env.HoldUntil.After(time.Now()) || slices.ContainsFunc(d.Targets, changesSender) {
+	isMixed := slices.ContainsFunc(d.Targets, Target.isMailbox) && slices.ContainsFunc(d.Targets, Target.isElsewhere)
+	if tx.env.HoldUntil.After(time.Now()) || slices.ContainsFunc(d.Targets, changesSender) || isMixed && tx.peer.LMTP {
 		d.Targets = nil
 		return []mail.Recipient{r}
 	}
@@ -26,15 +30,17 @@ func (tx *intakeTx) queuePart(r mail.Recipient, d *Decision) (rcpts []mail.Recip
 
 // Stores reports whether a copy of a message for r goes into a mailbox at the moment of DATA. What is for the queue gets there
 // later, or never: aliases that lead elsewhere or change the sender, and messages that are held. When in doubt it is true.
-func (in *Intake) Stores(env *mail.Envelope, r mail.Recipient) bool {
+func (in *Intake) Stores(p *smtp.Peer, env *mail.Envelope, r mail.Recipient) bool {
 	d, err := in.Router.Route(r.Address)
 	if err != nil {
 		return in.Router.IsLocal(r.Domain)
 	}
-	tx := &intakeTx{in: in, env: env}
+	tx := &intakeTx{in: in, peer: *p, env: env}
 	tx.queuePart(r, &d)
-	return slices.ContainsFunc(d.Targets, func(t Target) bool { return t.Kind == Mailbox })
+	return slices.ContainsFunc(d.Targets, Target.isMailbox)
 }
+
+func (t Target) isMailbox() bool { return t.Kind == Mailbox }
 
 // isElsewhere reports a target that is not served at the moment of DATA.
 func (t Target) isElsewhere() bool { return t.Kind != Mailbox && t.Kind != Discard }
@@ -64,28 +70,52 @@ func (tx *intakeTx) room(targets []Target) error {
 	return nil
 }
 
-// hasRoom takes mailboxes that are too full for this message out of the delivery, for LMTP, where their owners alone hear of
-// it. It reports whether there is a delivery left.
-func (tx *intakeTx) hasRoom() bool {
-	if tx.local == nil || tx.in.Room == nil {
-		return tx.local != nil
+// settle decides who takes part in the delivery, for LMTP, where each recipient has a verdict of its own: no mailbox that is too
+// full for this message, and none that belongs only to recipients who are told to be tried again, whose mailboxes get the
+// message all or none. It reports whether there is a delivery left.
+func (tx *intakeTx) settle() bool {
+	if tx.local == nil {
+		return false
+	}
+	tx.checkRoom()
+	if len(tx.broken) == 0 {
+		return true
 	}
 	left := true
+	for _, path := range tx.boxes {
+		if tx.isWanted(path) {
+			continue
+		}
+		if dir, err := tx.in.Open(path); err == nil {
+			left = tx.local.Leave(dir)
+		}
+	}
+	return left
+}
+
+// checkRoom notes the mailboxes that are too full, now that the size is known.
+func (tx *intakeTx) checkRoom() {
+	if tx.in.Room == nil {
+		return
+	}
 	for _, path := range tx.boxes {
 		if tx.broken[path] != nil {
 			continue
 		}
-		err := tx.in.Room(path, tx.local.Size())
-		if err == nil {
-			continue
+		if err := tx.in.Room(path, tx.local.Size()); err != nil {
+			tx.breakBox(path, err)
 		}
-		if dir, oerr := tx.in.Open(path); oerr == nil {
-			left = tx.local.Leave(dir)
-		}
-		if tx.broken == nil {
-			tx.broken = map[string]error{}
-		}
-		tx.broken[path] = err
 	}
-	return left
+}
+
+func (tx *intakeTx) breakBox(path string, err error) {
+	if tx.broken == nil {
+		tx.broken = map[string]error{}
+	}
+	tx.broken[path] = err
+}
+
+// isWanted reports a mailbox of somebody with whom all is well so far.
+func (tx *intakeTx) isWanted(path string) bool {
+	return slices.ContainsFunc(tx.takers, func(t taker) bool { return slices.Contains(t.boxes, path) && tx.isUnbroken(&t) })
 }

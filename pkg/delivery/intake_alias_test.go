@@ -1,10 +1,12 @@
 package delivery
 
 import (
+	"strings"
 	"testing"
 	"time"
 
 	"mailx/pkg/mail"
+	"mailx/pkg/smtp"
 )
 
 // What the queue gets is not stored at the moment of DATA, so that nobody judges it as if it were, and again later.
@@ -23,6 +25,7 @@ func TestIntakeStores(t *testing.T) {
 		{"alice@here.example", &mail.Envelope{HoldUntil: time.Now().Add(-time.Hour)}, true},
 		{"alice@here.example", &mail.Envelope{HoldUntil: time.Now().Add(time.Hour)}, false},
 		{"mixed@here.example", plain, true},
+		{"mixed+lmtp@here.example", plain, false},
 		{"fwd@here.example", plain, false},
 		{"pipe@here.example", plain, false},
 		{"null@here.example", plain, false},
@@ -31,7 +34,8 @@ func TestIntakeStores(t *testing.T) {
 		{"x@far.example", plain, false},
 		{"sick@here.example", plain, true}, // in doubt
 	} {
-		if got := in.Stores(c.env, mail.Recipient{Address: address(t, c.to)}); got != c.want {
+		peer := &smtp.Peer{LMTP: strings.Contains(c.to, "+lmtp")}
+		if got := in.Stores(peer, c.env, mail.Recipient{Address: address(t, c.to)}); got != c.want {
 			t.Errorf("%s, held until %v: got %v, want %v", c.to, c.env.HoldUntil, got, c.want)
 		}
 	}

@@ -146,7 +146,7 @@ func TestIntakeEachTellsOfSuccess(t *testing.T) {
 		fault error
 		want  []string
 	}{
-		"all well":          {nil, []string{"delivered alice@here.example", "expanded mixed@here.example"}},
+		"all well":          {nil, []string{"delivered alice@here.example", "expanded partly@here.example"}},
 		"the queue refuses": {syscall.EIO, []string{"delivered alice@here.example"}},
 	} {
 		in, s, _ := testIntake(t)
@@ -160,7 +160,7 @@ func TestIntakeEachTellsOfSuccess(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, to := range []string{"alice@here.example", "sick@here.example", "mixed@here.example"} {
+		for _, to := range []string{"alice@here.example", "sick@here.example", "partly@here.example"} {
 			tx.Rcpt(context.Background(), mail.Recipient{Address: address(t, to), Notify: mail.NotifySuccess})
 		}
 		tx.Write([]byte("Subject: x\n\nhello\n"))

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/netip"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -249,6 +250,35 @@ func TestIntakeVerdicts(t *testing.T) {
 	}
 	if got := messages(t, fsys, "alice"); len(got) != 3 {
 		t.Errorf("alice has %q", got)
+	}
+}
+
+// Who hears that something went wrong sends again to all that a recipient stands for: none of it may have the message.
+func TestIntakeVerdictsWithoutSecondCopy(t *testing.T) {
+	for name, c := range map[string]struct {
+		to, want string
+		copies   int // of alice
+		queued   []string
+	}{
+		"one mailbox of two":      {"pair@here.example", "4.", 0, nil},
+		"the good one is named":   {"pair@here.example alice@here.example", "4. 2.", 1, nil},
+		"mailboxes and elsewhere": {"mixed@here.example alice@here.example", "2. 2.", 1, []string{"mixed@here.example"}},
+		"all of it":               {"ill@here.example pair@here.example", "2. 4.", 0, []string{"ill@here.example"}},
+	} {
+		in, s, fsys := testIntake(t)
+		in.Router.Aliases = aliasFile(t, "pair: alice, sick\nmixed: alice, no@two.example\nill: alice, sick, b@two.example\n")
+		got := regexp.MustCompile(`\.\d+\.\d+`).ReplaceAllString(handEach(t, in, strings.Fields(c.to)...), ".")
+		if got != c.want || len(messages(t, fsys, "alice")) != c.copies {
+			t.Errorf("%s: got %s, want %s, and alice has %q", name, got, c.want, messages(t, fsys, "alice"))
+		}
+		var queued []string
+		for _, q := range s.queued {
+			_, rcpts, _ := strings.Cut(strings.TrimSuffix(q, ": hello\n"), " > ")
+			queued = append(queued, rcpts)
+		}
+		if !slices.Equal(queued, c.queued) {
+			t.Errorf("%s: queued for %q, want %q", name, queued, c.queued)
+		}
 	}
 }
 

@@ -68,7 +68,7 @@ type Chain struct {
 	Deliver func(ctx context.Context, m *Message) error
 	// Stores says whether the Backend stores what is for a recipient in a mailbox by itself; what it hands on, to others or
 	// to a queue, is judged where it arrives. Needed by Deliver.
-	Stores func(env *mail.Envelope, r mail.Recipient) bool
+	Stores func(p *smtp.Peer, env *mail.Envelope, r mail.Recipient) bool
 	// Quarantine stores a message that a filter wants a person to look at; nil: it is refused for now.
 	Quarantine func(env *mail.Envelope) (Spooled, error)
 	Store      Store

@@ -276,7 +276,7 @@ func TestTransactions(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := &store{t: t, fail: c.fail, each: c.each}
-			chain := &Chain{Stores: func(_ *mail.Envelope, r mail.Recipient) bool { return r.Domain == "here.example" }}
+			chain := &Chain{Stores: func(_ *smtp.Peer, _ *mail.Envelope, r mail.Recipient) bool { return r.Domain == "here.example" }}
 			for _, f := range c.filters {
 				chain.Filters = append(chain.Filters, f)
 			}

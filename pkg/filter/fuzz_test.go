@@ -26,7 +26,7 @@ func FuzzChain(f *testing.F) {
 		}
 		if p.next()&1 == 0 {
 			chain.Deliver = p.deliver
-			chain.Stores = func(_ *mail.Envelope, r mail.Recipient) bool { return r.Domain == "here.example" }
+			chain.Stores = func(_ *smtp.Peer, _ *mail.Envelope, r mail.Recipient) bool { return r.Domain == "here.example" }
 		}
 		var inner smtp.Backend = p
 		if lmtp {

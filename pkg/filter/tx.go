@@ -247,7 +247,7 @@ func (t *tx) askDeliver(m *Message) (*Message, error) {
 	}
 	var local []mail.Recipient
 	for _, r := range m.Env.Rcpts {
-		if chain.Stores(&m.Env, r) {
+		if chain.Stores(&t.peer, &m.Env, r) {
 			local = append(local, r)
 		}
 	}
