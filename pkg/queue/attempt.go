@@ -66,6 +66,9 @@ func (p *pass) handle(ctx context.Context, e *claimed, isForced bool) error {
 			return err
 		}
 	}
+	if err := e.canBeTakenOut(); err != nil {
+		return err
+	}
 	recs, err := p.tryInTurn(ctx, e, todo, isForced)
 	if err != nil || recs == nil {
 		return err
@@ -410,7 +413,11 @@ func (p *pass) write(e *claimed, recs []record) error {
 		return err
 	}
 	p.q.keep(e.base, e.prog)
-	p.q.opt.Log.Slog().Error("progress could not be recorded; the message is held", "queue_id", idOf(e.base),
-		"file", e.at.name, "error", err)
-	return errors.Join(err, e.setAside(inHoldCur))
+	text := "progress could not be recorded; the message is held"
+	holdErr := e.setAside(inHoldCur)
+	if holdErr != nil {
+		text = "progress could not be recorded, nor the message held; another process may send it again"
+	}
+	p.q.opt.Log.Slog().Error(text, "queue_id", idOf(e.base), "file", e.at.name, "error", err)
+	return errors.Join(err, holdErr)
 }

@@ -136,6 +136,10 @@ func (a *ahead) ReadAt(p []byte, off int64) (n int, err error) {
 	return n + m, err
 }
 
+// canBeTakenOut says what would keep the entry in the queue once it is sent, so that every flush from then on sent it again: a
+// disk that has become read-only, or a directory of somebody else. Nothing is to be sent then.
+func (c *claimed) canBeTakenOut() error { return c.q.fs.Writable(c.q.dirPath(c.at.place)) }
+
 // pending gives the recipients that are still to do, each address once.
 func (c *claimed) pending() []mail.Recipient {
 	if !c.prog.exists && len(c.env.Rcpts) == 1 {

@@ -47,9 +47,10 @@
 //
 // Where the disk refuses the record of a delivery (full, broken), it is tried with a new file; then this process keeps
 // it in mind and tries again before the next attempt, and the entry goes to .Hold so that no other process sends it.
-// Before a message for several recipients is sent, the side file is opened for the attempt: a disk that is read-only or
-// full shows itself before and not after. A message for one needs no side file if it is delivered: on a full disk the
-// queue drains.
+// Before a message is sent, its directory is asked whether the entry can be taken out of it: where the disk is read-only, or
+// belongs to somebody else, nothing is sent. For a message for several recipients the side file is opened for the attempt, so
+// that a full disk shows itself before and not after. A message for one needs no side file if it is delivered: on a full
+// disk the queue drains.
 //
 // PROMISES.md, beside this file, says which test holds which of these promises.
 //

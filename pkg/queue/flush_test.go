@@ -641,6 +641,29 @@ func TestFullDisk(t *testing.T) {
 	w.wantItems("deferred <sender@x.example> ok=delivered temp=pending")
 }
 
+// A disk that is read-only, as after an error, takes no record of what was sent: every flush would send it again.
+func TestReadOnlyDisk(t *testing.T) {
+	w := newWorld(t)
+	w.mail("ok@y")
+	w.mail("ok2@y", "ok3@y")
+	w.mem.FailFrom(len(w.mem.Calls())+1, syscall.EROFS)
+	for range 2 {
+		_, err := w.q.Flush(context.Background(), w.fake, FlushOptions{All: true})
+		if !errors.Is(err, syscall.EROFS) || mail.StatusOf(err).String() != "4.3.0" {
+			t.Errorf("got %v, want a disk that is read-only", err)
+		}
+	}
+	if len(w.fake.calls) > 0 {
+		t.Errorf("sent what can't be taken out of the queue: %q", w.fake.calls)
+	}
+	w.mem.Heal()
+	w.flush(FlushOptions{All: true})
+	if n := w.fake.got["ok@y m1"]; n != 1 {
+		t.Errorf("delivered %d times, want once", n)
+	}
+	w.wantItems()
+}
+
 // Deleting mail works on a full disk, and so does a flush that succeeds.
 func TestFullDiskDrains(t *testing.T) {
 	w := newWorld(t)

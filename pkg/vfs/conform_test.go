@@ -122,6 +122,8 @@ func TestErrors(t *testing.T) {
 		{"syncdir file", func(fsys FS) error { return fsys.SyncDir("f") }, syscall.ENOTDIR},
 		{"free", func(fsys FS) error { _, err := fsys.Free("d"); return err }, nil},
 		{"free nothing", func(fsys FS) error { _, err := fsys.Free("no"); return err }, fs.ErrNotExist},
+		{"writable", func(fsys FS) error { return fsys.Writable("d") }, nil},
+		{"writable nothing", func(fsys FS) error { return fsys.Writable("no") }, fs.ErrNotExist},
 		{"mkdirall", func(fsys FS) error { return MkdirAll(fsys, "a/b/c") }, nil},
 		{"mkdirall existing", func(fsys FS) error { return MkdirAll(fsys, "full") }, nil},
 		{"mkdirall under file", func(fsys FS) error { return MkdirAll(fsys, "f/b") }, syscall.ENOTDIR},
@@ -167,6 +169,7 @@ func (u under) ReadDirNames(name string) ([]string, error) { return u.FS.ReadDir
 func (u under) Lstat(name string) (fs.FileInfo, error)     { return u.FS.Lstat(u.at(name)) }
 func (u under) Chtimes(name string, t time.Time) error     { return u.FS.Chtimes(u.at(name), t) }
 func (u under) SyncDir(name string) error                  { return u.FS.SyncDir(u.at(name)) }
+func (u under) Writable(name string) error                 { return u.FS.Writable(u.at(name)) }
 func (u under) Free(name string) (uint64, error)           { return u.FS.Free(u.at(name)) }
 
 func TestFile(t *testing.T) {

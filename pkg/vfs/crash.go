@@ -54,7 +54,7 @@ func (m *Mem) Fail(n int, f Fault) {
 }
 
 // FailFrom makes call n and all after it fail that can fail so: for ENOSPC and EDQUOT those that need space, for
-// EMFILE and ENFILE those that need a descriptor, for others all. Heal ends it.
+// EMFILE and ENFILE those that need a descriptor, for EROFS those that change something, for others all. Heal ends it.
 func (m *Mem) FailFrom(n int, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -139,6 +139,8 @@ func canFail(op string, err error) bool {
 		ops = []string{"create", "append", "link", "mkdir", "rename", "move", "write", "sync", "order", "syncdir"}
 	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
 		ops = []string{"create", "append", "open", "readdir", "syncdir"}
+	case errors.Is(err, syscall.EROFS):
+		ops = []string{"create", "append", "link", "mkdir", "rename", "move", "remove", "chtimes", "access", "write", "truncate"}
 	default:
 		return op != "close"
 	}

@@ -438,6 +438,14 @@ func (m *Mem) SyncDir(name string) error {
 	})
 }
 
+// Writable is FS.Writable. What is not writable is what a fault makes so.
+func (m *Mem) Writable(name string) error {
+	return m.do(Call{Op: "access", Name: name}, func() error {
+		_, err := m.find(name)
+		return err
+	})
+}
+
 // Free is FS.Free.
 func (m *Mem) Free(name string) (free uint64, err error) {
 	err = m.do(Call{Op: "statfs", Name: name}, func() error {

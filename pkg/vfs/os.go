@@ -208,6 +208,14 @@ func (osFS) SyncDir(name string) error {
 	return pathError("syncdir", name, err)
 }
 
+func (osFS) Writable(name string) error {
+	err := again(func() error { return unix.Faccessat(unix.AT_FDCWD, name, unix.W_OK|unix.X_OK, unix.AT_EACCESS) })
+	if err != nil {
+		return pathError("access", name, err)
+	}
+	return nil
+}
+
 func (osFS) Free(name string) (uint64, error) {
 	var st unix.Statfs_t
 	if err := again(func() error { return unix.Statfs(name, &st) }); err != nil {

@@ -44,6 +44,9 @@ type FS interface {
 	Chtimes(name string, mtime time.Time) error
 	// SyncDir makes the entries of a directory durable.
 	SyncDir(name string) error
+	// Writable says why names can't be made and taken away in a directory, as far as that shows before it is tried: a file
+	// system that is read-only, no permission. Nil is no promise.
+	Writable(name string) error
 	// Free gives the octets that this process may still use on the file system of name.
 	Free(name string) (uint64, error)
 }
