@@ -11,9 +11,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// moreProcessors lets half as many goroutines again run at once as there are processors, and one more at least. One that waits for the disk in a system
-// call (to unlink behind a commit of the journal, say) keeps its place for up to 10 ms before the runtime gives it to another:
-// with two places, a quarter of the time nobody ran. What GOMAXPROCS says in the environment stands.
+// moreProcessors lets half as many goroutines again run at once as there are processors, and one more at least. One that waits
+// for the disk in a system call (to unlink behind a commit of the journal, say) keeps its place for up to 10 ms before the
+// runtime gives it to another: with two places, a quarter of the time nobody ran. What GOMAXPROCS says in the environment stands.
 func moreProcessors() {
 	if os.Getenv("GOMAXPROCS") == "" {
 		n := runtime.GOMAXPROCS(0)
