@@ -333,7 +333,8 @@ func (s *system) relay(router *delivery.Router) (*delivery.Relay, error) {
 		return nil, err
 	}
 	return &delivery.Relay{Via: router.Via, Account: s.accountRoutes(router), Hello: s.cfg.Hostname, Self: router.IsSelf, Resolver: resolver,
-		Port: os.Getenv("MAILX_MX_PORT"), PerDestination: s.cfg.Queue.PerDestination}, nil
+		Port: os.Getenv("MAILX_MX_PORT"), PerDestination: s.cfg.Queue.PerDestination,
+		PerConnection: s.cfg.Queue.PerConnection}, nil
 }
 
 // resolver is the system's, or the zone file in MAILX_ZONE, with which tests and demonstrations need no network.

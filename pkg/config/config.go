@@ -84,6 +84,7 @@ type Route struct {
 	ClientKey    string
 	Source       []netip.Addr
 	Connections  int      // 0: Queue.PerDestination
+	Messages     int      // of a connection; 0: Queue.PerConnection
 	Discard      []string // empty: Queue.Discard
 	TokenCommand []string
 	Mechanism    string
@@ -132,6 +133,7 @@ type Queue struct {
 	Parallel  int           // messages worked on at once
 
 	PerDestination int          // connections to one destination at once, in the best case
+	PerConnection  int          // messages over one connection; 0: any number, but 10 with Exim
 	Source         []netip.Addr // of connections to other servers, at most one of each family
 	Discard        []string     // keywords of EHLO that are not believed
 }

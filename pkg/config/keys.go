@@ -149,6 +149,7 @@ func (q *Queue) keys() []Key {
 		newKey("queue.warn_after", "4h", "age at which the sender is warned").span(&q.WarnAfter),
 		newKey("queue.parallel", "20", "messages worked on at once").count(&q.Parallel),
 		newKey("queue.per_destination", "20", "connections to a destination at once").count(&q.PerDestination),
+		newKey("queue.messages_per_connection", "0", "messages over a connection to another server, if not 0").limit(&q.PerConnection),
 		newKey("queue.source", "", "addresses that connections to other servers come from").addresses(&q.Source),
 		newKey("queue.discard_ehlo_keywords", "", "extensions that other servers offer and that are not used").list(&q.Discard, checkKeyword),
 	}
@@ -167,6 +168,7 @@ func (r *Route) keys(prefix string) []Key {
 		newKey(prefix+"client_key", "", "in the place of tls.client_key").text(&r.ClientKey, nil),
 		newKey(prefix+"source", "", "in the place of queue.source").addresses(&r.Source),
 		newKey(prefix+"connections", "0", "in the place of queue.per_destination, if not 0").limit(&r.Connections),
+		newKey(prefix+"messages_per_connection", "0", "in the place of queue.messages_per_connection, if not 0").limit(&r.Messages),
 		newKey(prefix+"discard_ehlo_keywords", "", "in the place of queue.discard_ehlo_keywords").list(&r.Discard, checkKeyword),
 		newKey(prefix+"token_command", "", "command that prints an OAuth token for the servers").argv(&r.TokenCommand),
 		newKey(prefix+"mechanism", "", "the only SASL mechanism that may be used").text(&r.Mechanism, checkMechanism),

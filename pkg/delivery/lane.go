@@ -1,7 +1,6 @@
 package delivery
 
 import (
-	"cmp"
 	"context"
 
 	"mailx/pkg/mail"
@@ -61,7 +60,7 @@ func (l *lane) Carry(ctx context.Context, first *mail.Delivery, next func() *mai
 	}
 	if c = l.carryBy(ctx, d, c, isReused, first, next); c != nil {
 		isWell = c.Usable()
-		r.pool.put(d, c, cmp.Or(r.IdleLimit, DefaultIdleLimit))
+		r.keep(d, l.part, c)
 	}
 }
 
@@ -70,7 +69,7 @@ func (l *lane) carryBy(
 	ctx context.Context, d *destination, c *smtp.Client, isReused bool, m *mail.Delivery, next func() *mail.Delivery,
 ) *smtp.Client {
 	for {
-		left, lost := c.SendEach(ctx, m, l.fairly(d, next))
+		left, lost := c.SendEach(ctx, m, l.fairly(d, c, next))
 		if left == nil {
 			return c
 		}
@@ -93,10 +92,10 @@ func (l *lane) carryBy(
 	}
 }
 
-// fairly gives nothing while others wait for a place at the destination.
-func (l *lane) fairly(d *destination, next func() *mail.Delivery) func() *mail.Delivery {
+// fairly gives nothing for a connection that is full, or while others wait for a place at the destination.
+func (l *lane) fairly(d *destination, c *smtp.Client, next func() *mail.Delivery) func() *mail.Delivery {
 	return func() *mail.Delivery {
-		for l.relay.pool.goOn(d, l.relay.now()) {
+		for !l.relay.isFull(l.part, c) && l.relay.pool.goOn(d, l.relay.now()) {
 			m := next()
 			if m == nil {
 				return nil

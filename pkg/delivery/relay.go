@@ -65,6 +65,7 @@ type Relay struct {
 	Commands       *Commands                 // run what a Route names; without them that waits, 4.3.5
 	Timeouts       smtp.Timeouts
 	PerDestination int           // connections at once in the best case; DefaultPerDestination if 0
+	PerConnection  int           // messages of a connection at most; 0: any number, but see perEximConnection
 	IdleLimit      time.Duration // after which a connection is closed; DefaultIdleLimit if 0; negative: none is kept
 	DeadFor        time.Duration // DefaultDeadFor if 0; negative: every message tries
 	Now            func() time.Time
@@ -257,8 +258,30 @@ func (r *Relay) deliverPart(ctx context.Context, p *part, msg io.ReaderAt, size 
 		}
 	}
 	isWell = c.Usable()
-	r.pool.put(d, c, cmp.Or(r.IdleLimit, DefaultIdleLimit))
+	r.keep(d, p, c)
 	return results
+}
+
+// keep has a connection that may carry more messages wait for them.
+func (r *Relay) keep(d *destination, p *part, c *smtp.Client) {
+	if r.isFull(p, c) {
+		c.Quit()
+		return
+	}
+	r.pool.put(d, c, cmp.Or(r.IdleLimit, DefaultIdleLimit))
+}
+
+// QUIRK: Exim takes more messages than so many over a connection, but leaves them to its next queue run, half an hour later on
+// most hosts (smtp_accept_queue_per_connection).
+const perEximConnection = 10
+
+// isFull reports that a connection is to carry no more messages.
+func (r *Relay) isFull(p *part, c *smtp.Client) bool {
+	most := cmp.Or(p.route.Messages, r.PerConnection)
+	if most == 0 && strings.Contains(c.Greeting(), " Exim ") {
+		most = perEximConnection
+	}
+	return most > 0 && c.Messages() >= most
 }
 
 // sendRest tries those again that had no room in the transaction that just ended (RFC 5321 §4.5.3.1.10), and reports

@@ -301,6 +301,49 @@ func TestRelayReuse(t *testing.T) {
 	}
 }
 
+// A connection carries as many messages as it may, whether they go one by one or follow each other.
+func TestMessagesPerConnection(t *testing.T) {
+	tests := []struct {
+		name, domain   string
+		relay, route   int
+		messages, want int
+	}{
+		{"any number", "host.example", 0, 0, 25, 1},
+		{"of all", "host.example", 3, 0, 7, 3},
+		{"of a route", "host.example", 3, 5, 10, 2},
+		{"one", "host.example", 1, 0, 3, 3},
+		{"QUIRK", "host.example ESMTP Exim 4.96", 0, 0, 11, 2},
+		{"exactly full", "host.example ESMTP Exim 4.96", 0, 0, 10, 1},
+		{"QUIRK that is configured away", "host.example ESMTP Exim 4.96", 1000, 0, 25, 1},
+		{"only the name", "exim.example ESMTP Eximious", 0, 0, 25, 1},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			for _, isLane := range []bool{false, true} {
+				h := startHost(t, func(_ *host, srv *gosmtp.Server) { srv.Domain = test.domain })
+				n := testRelay(t, map[string]string{"127.0.0.12:25": h.addr})
+				n.PerConnection = test.relay
+				tr := laneTransport(n.Relay, nil)
+				n.Via = func(string) Route { return Route{Messages: test.route} }
+				w := &waiting{t: t}
+				for i := range test.messages {
+					w.add("me@x.example", fmt.Sprintf("a%d@two.example", i))
+				}
+				if isLane {
+					w.carry(tr)
+				} else {
+					for d := w.next(); d != nil; d = w.next() {
+						deliver(t, n, d.Env)
+					}
+				}
+				if got := int(n.dialed.Load()); got != test.want || len(h.got()) != test.messages {
+					t.Errorf("in a lane %v: %d messages over %d connections, want %d over %d", isLane, len(h.got()), got, test.messages, test.want)
+				}
+			}
+		})
+	}
+}
+
 func TestRelayIdleLimit(t *testing.T) {
 	for _, limit := range []time.Duration{-1, time.Nanosecond} {
 		h := startHost(t, nil)

@@ -30,6 +30,7 @@ type Route struct {
 	Login       func(context.Context, Server) (auth.Credentials, error)
 	Mechanism   string // the only SASL mechanism that may be used; empty: the strongest
 	Connections int    // at once to one destination; 0: Relay.PerDestination
+	Messages    int    // of a connection, at most; 0: Relay.PerConnection
 	// Discard has keywords of EHLO that are not believed.
 	Discard []string
 

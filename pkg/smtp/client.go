@@ -106,6 +106,8 @@ type Client struct {
 	wc        *wire.Conn
 	opt       ClientOptions
 	ext       Extensions
+	greeting  string
+	begun     int  // messages
 	broken    bool // no further command makes sense
 	needReset bool // a transaction was left open
 	stale     bool // see Stale
@@ -158,6 +160,12 @@ func NewClient(ctx context.Context, nc net.Conn, opt ClientOptions) (*Client, er
 	}
 	return c, nil
 }
+
+// Greeting gives the first line that the server has sent, without the code: its name and what else it says of itself.
+func (c *Client) Greeting() string { return c.greeting }
+
+// Messages gives how many messages have been begun on the connection.
+func (c *Client) Messages() int { return c.begun }
 
 // under does something that ends with the connection when ctx does. The end of ctx is then the reason, not the
 // connection.
@@ -233,8 +241,9 @@ func (c *Client) open(ctx context.Context) error {
 	if c.opt.Server == "" {
 		c.opt.Server, _, _ = strings.Cut(greeting.Lines[0], " ")
 	}
+	c.greeting = greeting.Lines[0]
 	if c.opt.Greeted != nil {
-		c.opt.Greeted(greeting.Lines[0])
+		c.opt.Greeted(c.greeting)
 	}
 	if err := c.hello(); err != nil {
 		return err

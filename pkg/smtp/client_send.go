@@ -75,6 +75,7 @@ type sent struct {
 }
 
 func newTransaction(c *Client, env *mail.Envelope) *transaction {
+	c.begun++
 	t := &transaction{c: c, env: env}
 	t.results = make([]mail.Result, len(env.Rcpts))
 	t.decided = make([]bool, len(env.Rcpts))

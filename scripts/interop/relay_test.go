@@ -60,7 +60,6 @@ acl_smtp_rcpt = rcpt
 chunking_advertise_hosts = $chunking
 dsn_advertise_hosts = *
 deliver_drop_privilege = true
-smtp_accept_queue_per_connection = 0
 keep_environment =
 begin acl
 rcpt:
