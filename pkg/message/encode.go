@@ -211,8 +211,9 @@ func paramTokens(value string, params ...string) []string {
 }
 
 func oneParam(name, value string) []string {
-	if isASCII(value) && len(name)+len(value) < foldAt-8 && badControl(value, false) == "" {
-		if isToken(value) {
+	isPlain := isASCII(value) && badControl(value, false) == "" && !strings.Contains(value, "=?") // or readers decode it (RFC 2047)
+	if isPlain && len(name)+len(value) < foldAt-8 {
+		if isToken(value) && !strings.ContainsAny(value, "'*%") { // QUIRK: Python drops a bare value with what RFC 2231 §7 has a use for
 			return []string{" " + name + "=" + value}
 		}
 		r := strings.NewReplacer(`\`, `\\`, `"`, `\"`)

@@ -56,7 +56,8 @@ func TestAppendText(t *testing.T) {
 func TestParams(t *testing.T) {
 	for in, want := range map[string]string{
 		"a.txt": "x/y; name=a.txt", "a b": `x/y; name="a b"`, `a"\b`: `x/y; name="a\"\\b"`, "": `x/y; name=""`,
-		"ü.txt": "x/y; name*=utf-8''%C3%BC.txt",
+		"ü.txt": "x/y; name*=utf-8''%C3%BC.txt", "=?q?x": "x/y; name*=utf-8''%3D%3Fq%3Fx",
+		"it's": `x/y; name="it's"`, "a*": `x/y; name="a*"`, "5%": `x/y; name="5%"`, "utf-8''x": `x/y; name="utf-8''x"`,
 	} {
 		if got := strings.Join(paramTokens("x/y", "name", in), ""); got != " "+want {
 			t.Errorf("%q: got %q, want %q", in, got, want)
