@@ -214,11 +214,14 @@ func (a Attachment) with(do func(io.Reader) error) error {
 
 // unencoded says how a message goes into another, where neither base64 nor quoted-printable is allowed (RFC 2046 §5.2): as
 // it is, 7 bit or 8 bit. What can't be that is message/global, which may be encoded (RFC 6532 §3.7), or no message any more.
+// What is called a message by its name alone, and has no header, never was one.
 func (a Attachment) unencoded(p *part, mediaType string) (newType, encoding string, err error) {
 	l, err := a.look()
 	switch {
 	case err != nil:
 		return "", "", err
+	case a.Type == "" && !l.hasHeader:
+		return "application/octet-stream", encBase64, nil
 	case l.is7bit():
 		encoding = enc7bit
 	case l.is8bit() && mediaType == "message/rfc822":
@@ -251,6 +254,7 @@ type messageLook struct {
 	isBinary   bool   // NUL, or CR that is not part of a line end
 	high       bool   // 8-bit data
 	highHeader bool   // 8-bit data in a header, its own or one inside
+	hasHeader  bool
 	delims     []string
 }
 
@@ -267,6 +271,7 @@ func (a Attachment) look() (l *messageLook, err error) {
 			return err
 		}
 		l.endLine()
+		l.hasHeader = root.Header.Len() > 0
 		root.Walk(func(p *Part) bool {
 			for _, f := range p.Header.Fields() {
 				l.highHeader = l.highHeader || !isASCII(string(f.Raw()))

@@ -195,6 +195,11 @@ func TestComposeMessages(t *testing.T) {
 		{"message/delivery-status", status, "message/delivery-status", "7bit"},
 		{"message/delivery-status", status + "\u00fc", "application/octet-stream", encBase64},
 		{"message/global", "Subject: \u00fc\n\n", "message/global", encBase64},
+		{"", "Subject: x\n\nx", "message/rfc822", "7bit"},
+		{"", "From a@b Mon Nov 23 04:00:00 2026\nSubject: x\n\nx", "application/octet-stream", encBase64}, // an mbox file
+		{"", "no message", "application/octet-stream", encBase64},
+		{"", "", "application/octet-stream", encBase64},
+		{"", "\x00\xff", "application/octet-stream", encBase64},
 	} {
 		d := plainDraft()
 		d.Attachments = []Attachment{{Name: "a.eml", Type: c.mediaType, Open: content(c.in)}}
