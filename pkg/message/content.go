@@ -90,7 +90,7 @@ func (p *Part) isReadable() bool {
 // Again makes an attachment of a part of another message, with its type, its name and its content. What its header says
 // wrongly is left out or made harmless, so that the attachment can always be written. msg is the message it is in.
 func (a Attached) Again(msg io.ReaderAt) Attachment {
-	b := Attachment{Name: a.Name, Type: a.Part.contentType(), Inline: a.Part.Disposition == "inline",
+	b := Attachment{Name: a.nameAgain(), Type: a.Part.contentType(), Inline: a.Part.Disposition == "inline",
 		Open: func() (io.ReadCloser, error) { return io.NopCloser(a.Part.Open(msg)), nil }}
 	id := strings.TrimSpace(a.Part.Header.Get("Content-ID"))
 	if id = strings.TrimSuffix(strings.TrimPrefix(id, "<"), ">"); ValidContentID(id) {
@@ -100,6 +100,15 @@ func (a Attached) Again(msg io.ReaderAt) Attachment {
 		b.Type = "application/octet-stream"
 	}
 	return b
+}
+
+// nameAgain is the name as the message has it if all that makes it unsafe is that it is hidden, as .gitignore is.
+func (a Attached) nameAgain() string {
+	name := a.Part.fileName()
+	if hidden, ok := strings.CutSuffix(name, a.Name); ok && strings.Trim(hidden, ".-") == "" {
+		return name
+	}
+	return a.Name
 }
 
 // hasWritableType reports a media type that fits into a header.
