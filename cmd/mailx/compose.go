@@ -2,7 +2,7 @@ package main
 
 import (
 	"bufio"
-	"errors"
+	"cmp"
 	"fmt"
 	"io"
 
@@ -68,10 +68,10 @@ func (d *drafting) print(draft *message.Draft) error {
 	if err := (&letter{write: draft.Write}).bounded(d.sys.cfg.SMTP.MaxSize)(msg); err != nil {
 		return err
 	}
-	out := bufio.NewWriterSize(d.e.stdout, 32<<10)
+	out := bufio.NewWriterSize(outputWriter{d.e.stdout}, 32<<10)
 	if d.e.stdoutIsTerminal() {
 		s := &screen{w: out}
-		return errors.Join(msg.writeTo(s), s.end(), out.Flush())
+		return cmp.Or(msg.writeTo(s), s.end(), out.Flush())
 	}
-	return errors.Join(msg.writeTo(io.Writer(out)), out.Flush())
+	return cmp.Or(msg.writeTo(io.Writer(out)), out.Flush())
 }
