@@ -305,16 +305,12 @@ func (c *candidate) sentDate() (time.Time, bool) {
 // headerKey looks for a text in the fields of that name, decoded, in any letter case. The empty text asks whether there is
 // such a field.
 func headerKey(field, text string) searchKey {
-	want := foldText(text)
+	want := message.Containing(text)
 	return searchKey{costHeader, func(c *candidate) bool {
 		h := c.header()
-		return h != nil && slices.ContainsFunc(h.Values(field), func(v string) bool {
-			return strings.Contains(foldText(message.DecodeText(v)), want) || strings.Contains(foldText(v), want)
-		})
+		return h != nil && want.InField(h, field)
 	}}
 }
-
-func foldText(s string) string { return strings.ToLower(s) }
 
 func (c *candidate) header() *message.Header {
 	f, err := c.d.sel.box.Open(c.m)
@@ -326,12 +322,9 @@ func (c *candidate) header() *message.Header {
 	return h
 }
 
-// maxSearched is how much of one text part is looked at, in octets.
-const maxSearched = 4 << 20
-
 // textKey looks for a text in the bodies of text parts, decoded, and with inHeader in the headers too.
 func textKey(text string, inHeader bool) searchKey {
-	want := foldText(text)
+	want := message.Containing(text)
 	return searchKey{costText, func(c *candidate) bool {
 		f, err := c.d.sel.box.Open(c.m)
 		if c.failed(err) {
@@ -342,22 +335,7 @@ func textKey(text string, inHeader bool) searchKey {
 		if c.failed(err) {
 			return false
 		}
-		found := false
-		root.Walk(func(p *message.Part) bool {
-			found = found || (inHeader || p != root) && headerHas(p.Header, want) || p.Type == "text" && partHas(p, f, want)
-			return !found
-		})
-		return found
+		found, err := want.InBody(root, f, inHeader)
+		return !c.failed(err) && found
 	}}
-}
-
-func headerHas(h *message.Header, want string) bool {
-	return slices.ContainsFunc(h.Fields(), func(f message.Field) bool {
-		return strings.Contains(foldText(f.Name()+": "+message.DecodeText(f.Value())), want)
-	})
-}
-
-func partHas(p *message.Part, msg io.ReaderAt, want string) bool {
-	text, _, err := p.Text(msg, maxSearched)
-	return err == nil && strings.Contains(foldText(text), want)
 }
