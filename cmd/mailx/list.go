@@ -61,9 +61,12 @@ type lister struct {
 	marked       map[*maildir.Dir]bool // to be synced
 	nul          bool
 	out          recordPrinter
-	mustMatch    bool  // finding nothing is exit 1
-	matched      bool  // a message was found
-	err          error // of the output
+	search       *search    // nil: only the filter decides
+	withFolders  bool       // the folders of a Maildir are listed with it
+	ahead        []mailFile // messages that were named, for a search to look into several at once
+	mustMatch    bool       // finding nothing is exit 1
+	matched      bool       // a message was found
+	err          error      // of the output
 }
 
 func (e *env) newLister(c *cli.Context) (*lister, error) {
@@ -105,7 +108,7 @@ func (l *lister) run(words []string) error {
 		switch {
 		case err == nil:
 			l.list(d)
-		case l.inboxDir == nil && l.mustMatch && isNoMailbox(err):
+		case l.search == nil && l.inboxDir == nil && l.mustMatch && isNoMailbox(err):
 		default:
 			return readError(err)
 		}
@@ -115,6 +118,7 @@ func (l *lister) run(words []string) error {
 			l.word(word)
 		}
 	})
+	l.readAhead()
 	for d := range l.marked {
 		l.failed.add(readError(d.Sync()))
 	}
@@ -163,8 +167,12 @@ func (l *lister) defaultDir() (*maildir.Dir, error) {
 func (l *lister) word(word string) {
 	fi, err := os.Stat(word)
 	m := l.finder.find(word)
+	isFolder := !strings.Contains(word, "/") && (l.isFolder(word) || err != nil && m.dir == nil)
+	if isFolder || err == nil && fi.IsDir() {
+		l.readAhead()
+	}
 	switch {
-	case !strings.Contains(word, "/") && (l.isFolder(word) || err != nil && m.dir == nil):
+	case isFolder:
 		d, err := l.defaultDir()
 		if err == nil {
 			d, err = folderOf(d, word)
@@ -177,8 +185,19 @@ func (l *lister) word(word string) {
 	case err == nil && fi.IsDir():
 		l.listDir(word)
 	default:
-		l.records([]mailFile{m.locate()}, true)
+		l.ahead = append(l.ahead, m.locate())
+		if l.search == nil || len(l.ahead) == loadChunk {
+			l.readAhead()
+		}
+		return
 	}
+}
+
+// readAhead lists the messages that were named.
+func (l *lister) readAhead() {
+	files := l.ahead
+	l.ahead = nil
+	l.records(files, true)
 }
 
 func (l *lister) isFolder(word string) bool {
@@ -205,7 +224,28 @@ func (l *lister) listDir(name string) {
 	l.list(d)
 }
 
-func (l *lister) list(d *maildir.Dir) { l.listPart(d, "") }
+// list lists a Maildir, and its folders if they are wanted.
+func (l *lister) list(d *maildir.Dir) {
+	l.listPart(d, "")
+	if !l.withFolders {
+		return
+	}
+	names, err := d.Folders()
+	l.failed.add(readError(err))
+	for _, name := range names {
+		if l.err != nil || l.limit == 0 {
+			return
+		}
+		f, err := d.Folder(strings.Split(name, ".")...)
+		if err != nil {
+			if !isGone(err) {
+				l.failed.add(readError(err))
+			}
+			continue
+		}
+		l.listPart(f, "")
+	}
+}
 
 // listPart lists a Maildir, or only what is in its part new or cur.
 func (l *lister) listPart(d *maildir.Dir, part string) {
@@ -232,6 +272,9 @@ func (l *lister) records(files []mailFile, named bool) {
 	if l.limit > 0 {
 		load.chunk = min(max(l.limit, loadWorkers), loadChunk)
 	}
+	if l.search != nil {
+		load.look = l.search.looker(load.need)
+	}
 	if named {
 		files = slices.DeleteFunc(files, func(m mailFile) bool { return !l.filter.byName(m) })
 		load.need = max(load.need, needTime)
@@ -243,7 +286,7 @@ func (l *lister) records(files []mailFile, named bool) {
 		case r.err != nil && (named || !isGone(r.err)):
 			l.failed.add(readError(r.err))
 			return true
-		case r.err != nil || !l.filter.byContent(r):
+		case r.err != nil || r.skip || !l.filter.byContent(r):
 			return true
 		}
 		l.limit--

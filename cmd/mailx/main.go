@@ -45,6 +45,7 @@ func verbs() []verb {
 		{"deliver", "deliver a message into Maildirs", newDeliver},
 		{"list", "list the messages of mailboxes", newList},
 		{"show", "show messages", newShow},
+		{"search", "find messages by what is in them", newSearch},
 		{"demo", "show a message going all the way round", newDemo},
 		{"user", "the people the servers know", newUser},
 		{"alias", "check the files of aliases", newAlias},

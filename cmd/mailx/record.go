@@ -21,6 +21,7 @@ type record struct {
 	size   int64     // octets on disk
 	lines  int       // of the whole message
 	stored time.Time // modification time: when it was delivered
+	skip   bool      // a search has found that it is not wanted
 	err    error
 }
 
@@ -136,7 +137,8 @@ const (
 // loader looks into records, several at a time.
 type loader struct {
 	need    need
-	chunk   int // records looked into ahead; 0: loadChunk
+	chunk   int                          // records looked into ahead; 0: loadChunk
+	look    func(*record, *bufio.Reader) // in the place of record.load, by several workers at once; nil: that
 	readers [loadWorkers]*bufio.Reader
 }
 
@@ -161,8 +163,12 @@ func (l *loader) load(files []mailFile) []*record {
 	for i, m := range files {
 		records[i] = &record{mailFile: m, isNew: m.msg.New, size: m.msg.Size}
 	}
-	if l.need == needName {
+	look := l.look
+	switch {
+	case look == nil && l.need == needName:
 		return records
+	case look == nil:
+		look = func(r *record, br *bufio.Reader) { r.load(l.need, br) }
 	}
 	var wg sync.WaitGroup
 	workers := min(loadWorkers, (len(records)+3)/4)
@@ -172,7 +178,7 @@ func (l *loader) load(files []mailFile) []*record {
 		}
 		wg.Go(func() {
 			for i := w; i < len(records); i += workers {
-				records[i].load(l.need, l.readers[w])
+				look(records[i], l.readers[w])
 			}
 		})
 	}

@@ -6,9 +6,12 @@ import (
 	"time"
 )
 
-// parseSince reads a moment: an age ("90s", "30m", "12h", "3d", "2w"), "today", "yesterday", a date, a date with a time,
+// parseSince reads --since.
+func parseSince(s string, now time.Time) (time.Time, error) { return parseMoment("since", s, now) }
+
+// parseMoment reads a moment: an age ("90s", "30m", "12h", "3d", "2w"), "today", "yesterday", a date, a date with a time,
 // both in the zone of now, or RFC 3339.
-func parseSince(s string, now time.Time) (time.Time, error) {
+func parseMoment(option, s string, now time.Time) (time.Time, error) {
 	if age, ok := parseAge(s); ok {
 		return now.Add(-age), nil
 	}
@@ -24,7 +27,7 @@ func parseSince(s string, now time.Time) (time.Time, error) {
 			return t, nil
 		}
 	}
-	return time.Time{}, usagef("--since %q is neither a date such as 2026-01-31 nor an age such as 3d", s)
+	return time.Time{}, usagef("--%s %q is neither a date such as 2026-01-31 nor an age such as 3d", option, s)
 }
 
 // parseAge reads a whole number and a unit, s, m, h, d or w.

@@ -68,6 +68,17 @@ func (p *Pattern) InBody(root *Part, msg io.ReaderAt, header bool) (found bool, 
 	return found, err
 }
 
+// InTexts looks into the texts of a message alone.
+func (p *Pattern) InTexts(root *Part, msg io.ReaderAt) (found bool, err error) {
+	root.Walk(func(part *Part) bool {
+		if part.Type == "text" {
+			found, err = p.InText(part, msg)
+		}
+		return !found && err == nil
+	})
+	return found, err
+}
+
 // InText looks into one text.
 func (p *Pattern) InText(part *Part, msg io.ReaderAt) (bool, error) {
 	r := utf8Reader(part.Params["charset"], part.Open(msg))
