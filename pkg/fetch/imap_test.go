@@ -407,6 +407,11 @@ func TestIMAPSecurity(t *testing.T) {
 			m := m.Clone()
 			p := clearIMAP(test.server(t, m))
 			p.Security, p.TLS = test.security, ca.ClientConfig("")
+			p.Options.Trace = func(_ bool, line string) {
+				if strings.HasPrefix(line, "+ ") && line != "+ ***" {
+					t.Errorf("the trace shows %q", line)
+				}
+			}
 			s, err := p.Connect(t.Context())
 			if (err == nil) != test.ok {
 				t.Fatalf("Connect: %v", err)

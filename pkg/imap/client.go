@@ -60,6 +60,8 @@ type Client struct {
 	exists  uint32 // messages in the selected mailbox, as last said
 	bye     string // why the server hangs up, printable
 	err     error  // the dialog is out of step or over; sticks
+
+	isProving bool // who the user is: challenges are not for the trace
 }
 
 // ReplyError is NO or BAD from the server, or BYE instead of a greeting. The dialog goes on.
@@ -301,6 +303,8 @@ func encodeInitial(b []byte) string {
 
 // exchange answers challenges; initial is the answer to the first if it has not been sent.
 func (c *Client) exchange(tag string, mechanism sasl.Client, initial []byte) error {
+	c.isProving = true
+	defer func() { c.isProving = false }()
 	var why error // the mechanism gave up
 	for range maxChallenges {
 		line, err := c.untilReady(tag, "AUTHENTICATE")
@@ -549,7 +553,11 @@ func (c *Client) line(d time.Duration) (string, error) {
 	if err != nil {
 		return "", c.broken(err)
 	}
-	c.c.Trace(false, line)
+	if c.isProving && strings.HasPrefix(line, "+ ") {
+		c.c.Trace(false, "+ ***")
+	} else {
+		c.c.Trace(false, line)
+	}
 	return line, nil
 }
 

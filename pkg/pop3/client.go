@@ -240,6 +240,7 @@ func (c *Client) challenge() (challenge []byte, done bool, err error) {
 		_, err := c.parseReply("AUTH", line)
 		return nil, true, err
 	}
+	c.c.Trace(false, "+ ***")
 	challenge, err = base64.StdEncoding.DecodeString(strings.TrimSpace(text))
 	if !ok || err != nil {
 		challenge = nil // an empty challenge, or one that is none: the mechanism knows what it needs

@@ -254,7 +254,8 @@ func TestClientSASL(t *testing.T) {
 	dial := serve(t, one(testServer(testSpool(t))))
 	for _, mech := range []string{auth.MechPlain, auth.MechLogin, auth.MechScramSHA256} {
 		for _, password := range []string{"open sesame", "wrong", strings.Repeat("long", 100)} {
-			c, err := NewClient(dial(t), ClientOptions{})
+			var trace []string
+			c, err := NewClient(dial(t), ClientOptions{Trace: func(_ bool, line string) { trace = append(trace, line) }})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -267,6 +268,14 @@ func TestClientSASL(t *testing.T) {
 			}
 			if err := c.Quit(); err != nil {
 				t.Errorf("%s, then QUIT: %v", mech, err)
+			}
+			for _, line := range trace {
+				if strings.HasPrefix(line, "+ ") && line != "+ ***" {
+					t.Errorf("%s: the trace shows %q", mech, line)
+				}
+			}
+			if mech != auth.MechPlain && !slices.Contains(trace, "+ ***") {
+				t.Errorf("%s: no challenge in the trace %q", mech, trace)
 			}
 		}
 	}
