@@ -107,6 +107,9 @@ func (s *Store) onDisk(elems []string) (found []string, err error) {
 	return nil, ErrNoFolder
 }
 
+// Folder gives the Maildir of a folder, or the inbox. The error is ErrNoFolder if there is none.
+func (s *Store) Folder(name string) (*maildir.Dir, error) { return s.dir(name) }
+
 func (s *Store) dir(name string) (*maildir.Dir, error) {
 	elems, err := SplitName(name)
 	if err != nil {
@@ -175,6 +178,15 @@ func (s *Store) Delete(name string) error {
 		return err
 	}
 	return s.inbox.RemoveFolder(found...)
+}
+
+// DeleteEmpty is Delete for a folder without messages; else it is maildir.ErrNotEmpty. No mail that comes in meanwhile is lost.
+func (s *Store) DeleteEmpty(name string) error {
+	found, err := s.existing(name)
+	if err != nil {
+		return err
+	}
+	return s.inbox.RemoveEmptyFolder(found...)
 }
 
 func (s *Store) existing(name string) ([]string, error) {

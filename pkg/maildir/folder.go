@@ -184,18 +184,71 @@ func (d *Dir) RemoveFolder(elems ...string) error {
 	if err := d.checkFolder(name); err != nil {
 		return vfs.Classify(err)
 	}
+	return vfs.Classify(d.removeFolder(name))
+}
+
+func (d *Dir) removeFolder(name string) error {
 	has := d.folderUsage(name)
 	removed := removedPrefix + unique(d.now(), d.host())
-	err = d.fsys.Move(d.join(name), d.join(removed))
+	err := d.fsys.Move(d.join(name), d.join(removed))
 	if err == nil {
 		err = d.fsys.SyncDir(d.path)
 	}
 	if err != nil {
 		d.fsys.Move(d.join(removed), d.join(name)) // if it went there
-		return vfs.Classify(err)
+		return err
 	}
 	d.account(Usage{-has.Size, -has.Count})
 	d.purge(d.join(removed), 1) // Sweep tells of trouble
+	return nil
+}
+
+// ErrNotEmpty says that a folder has messages in it.
+var ErrNotEmpty = errors.New("there are messages in the folder")
+
+// RemoveEmptyFolder is RemoveFolder for one without messages; else it is ErrNotEmpty, and the folder stays. A message that
+// comes in at that moment is either refused or found, for new/ and cur/ go first, and only as long as nothing is in them. A
+// crash in between leaves a directory that CreateFolder completes.
+func (d *Dir) RemoveEmptyFolder(elems ...string) error {
+	name, err := folderName(elems)
+	if err != nil {
+		return err
+	}
+	if err := d.checkFolder(name); err != nil {
+		return vfs.Classify(err)
+	}
+	f := d.folder(name)
+	err = f.removeParts("new", "cur")
+	if err == nil {
+		err = d.removeFolder(name)
+	}
+	if err != nil {
+		f.mkdir("cur")
+		f.mkdir("new")
+		d.fsys.SyncDir(f.path)
+	}
+	if errors.Is(err, syscall.ENOTEMPTY) || errors.Is(err, fs.ErrExist) {
+		return ErrNotEmpty
+	}
+	return vfs.Classify(err)
+}
+
+// removeParts removes directories that are empty.
+func (d *Dir) removeParts(parts ...string) error {
+	for _, part := range parts {
+		names, err := d.fsys.ReadDirNames(d.join(part)) // before anything changes
+		if err != nil {
+			return err
+		}
+		if len(names) > 0 {
+			return syscall.ENOTEMPTY
+		}
+	}
+	for _, part := range parts {
+		if err := d.fsys.Remove(d.join(part)); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

@@ -15,6 +15,7 @@ type info struct {
 	ctime        time.Time
 	dev, ino     uint64
 	links        uint64
+	uid, gid     uint32
 }
 
 func (i *info) Name() string       { return i.name }
@@ -30,6 +31,13 @@ func SameFile(a, b fs.FileInfo) bool {
 	x, ok := a.(*info)
 	y, ok2 := b.(*info)
 	return ok && ok2 && x.dev == y.dev && x.ino == y.ino
+}
+
+// SameOwner reports that two answers of Lstat or Stat are about files of one user and one group.
+func SameOwner(a, b fs.FileInfo) bool {
+	x, ok := a.(*info)
+	y, ok2 := b.(*info)
+	return ok && ok2 && x.uid == y.uid && x.gid == y.gid
 }
 
 // Stamp gives a word that is another one when the name leads to another file, or when that was changed in between, as far as

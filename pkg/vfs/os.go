@@ -293,6 +293,7 @@ func newInfo(name string, st *unix.Stat_t) *info {
 		name: path.Base(name), size: st.Size, mode: fileMode(st.Mode),
 		mtime: time.Unix(st.Mtim.Unix()), atime: time.Unix(st.Atim.Unix()), ctime: time.Unix(st.Ctim.Unix()),
 		dev: uint64(st.Dev), ino: st.Ino, links: uint64(st.Nlink),
+		uid: st.Uid, gid: st.Gid,
 	}
 }
 
