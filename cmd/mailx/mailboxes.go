@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"mailx/pkg/auth"
+	"mailx/pkg/mailbox"
 	"mailx/pkg/maildir"
 )
 
@@ -89,6 +90,11 @@ func folderElements(name string) []string {
 // folder opens a folder of an inbox; one that is not there is exit 66.
 func folderOf(inbox *maildir.Dir, name string) (*maildir.Dir, error) {
 	d, err := inbox.Folder(folderElements(name)...)
+	if elems := folderElements(name); errors.Is(err, fs.ErrNotExist) { // in modified UTF-7, from another server?
+		if there, ferr := mailbox.NewStore(mailFS(""), inbox).Folder(strings.Join(elems, "/")); ferr == nil {
+			return there, nil
+		}
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, exitWith(exNoInput, fmt.Errorf("there is no folder %s in %s", name, inbox.Path()))
 	}

@@ -237,7 +237,7 @@ func TestMoveFromReadOnly(t *testing.T) {
 
 // TestTwoMovers: each message is moved once, by a rename and by a copy.
 func TestTwoMovers(t *testing.T) {
-	const n = 150
+	const n = 60
 	for _, far := range []bool{false, true} {
 		dir := t.TempDir()
 		fsys := vfs.OS()
