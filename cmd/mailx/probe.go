@@ -119,9 +119,15 @@ func (e *env) probe(c *cli.Context, proto string) error {
 	if p.resolver, err = resolver(); err != nil {
 		return err
 	}
-	roots, err := e.newSystem(cfg).clientTLS()
+	sys := e.newSystem(cfg)
+	roots, err := sys.clientTLS()
 	if err != nil {
 		return err
+	}
+	if proto == "smtp" {
+		if p.ours, err = sys.route(&config.Route{}); err != nil {
+			return err
+		}
 	}
 	if roots != nil {
 		p.roots = roots.RootCAs

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"mailx/pkg/config"
+	"mailx/pkg/delivery"
 	"mailx/pkg/dns"
 	"mailx/pkg/mail"
 	"mailx/pkg/smtp"
@@ -25,6 +26,7 @@ type probing struct {
 	out      *probePrinter
 	resolver dns.Resolver
 	roots    *x509.CertPool // nil: those of the system
+	ours     delivery.Route // what mail is sent with: addresses of ours, and a certificate
 	trace    func(sent bool, line string)
 }
 
@@ -170,11 +172,11 @@ func (p *probe) connect(ctx context.Context, addrs []netip.Addr) (err error) {
 		return err
 	}
 	for i, a := range addrs {
-		d := net.Dialer{}
+		address := netip.AddrPortFrom(a, p.Port).String()
+		d := net.Dialer{LocalAddr: delivery.LocalAddr(p.ours.Source, "tcp", address)}
 		if end, ok := ctx.Deadline(); ok {
 			d.Timeout = time.Until(end) / time.Duration(len(addrs)-i)
 		}
-		address := netip.AddrPortFrom(a, p.Port).String()
 		if p.nc, err = d.DialContext(ctx, "tcp", address); err == nil {
 			p.connected(address)
 			return nil
@@ -204,7 +206,7 @@ func (p *probe) begin(ctx context.Context) error {
 
 // tlsConfig takes any certificate: secured judges it, with more to say than a broken handshake.
 func (p *probe) tlsConfig() *tls.Config {
-	return &tls.Config{ServerName: p.certName(), InsecureSkipVerify: true}
+	return &tls.Config{ServerName: p.certName(), InsecureSkipVerify: true, GetClientCertificate: p.ours.Certificate}
 }
 
 // certName is the name that the certificate is to be good for.

@@ -142,6 +142,28 @@ func TestProbeCertificates(t *testing.T) {
 	}
 }
 
+// A server sees what it would see when mail comes: an address of ours, and a certificate.
+func TestProbeComesAsMail(t *testing.T) {
+	home := t.TempDir()
+	ca := mailtest.NewCA(t)
+	sink := mailtest.StartSink(t, mailtest.SinkOptions{TLS: ca.MutualConfig("127.0.0.1")})
+	cert, key := mailtest.WritePEM(t, home, "ours", ca.Client("client.example"))
+	args := []string{"smtp", sink.Addr, "--set", "tls.ca=" + ca.WriteCA(home)}
+	if r, code := probeOnce(t, home, args...); code == exOK {
+		t.Errorf("without a certificate: %+v", r)
+	}
+	args = append(args, "--set", "tls.client_cert="+cert, "--set", "tls.client_key="+key)
+	if r, code := probeOnce(t, home, args...); code != exOK {
+		t.Errorf("exit code %d, %+v", code, r)
+	}
+	if r, code := probeOnce(t, home, append(args, "--set", "queue.source=127.0.0.2,::1")...); code != exOK {
+		t.Errorf("from 127.0.0.2: exit code %d, %+v", code, r)
+	}
+	if r, code := probeOnce(t, home, append(args, "--set", "queue.source=192.0.2.1")...); code == exOK || r.Failed != "connect" {
+		t.Errorf("from an address that is not ours: exit code %d, %+v", code, r)
+	}
+}
+
 // Each step that fails has its name and exit code.
 func TestProbeStages(t *testing.T) {
 	home := t.TempDir()

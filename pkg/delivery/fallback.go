@@ -184,12 +184,12 @@ func (r *Relay) dial(ctx context.Context, source []netip.Addr, network, address 
 	if r.Dial != nil {
 		return r.Dial(ctx, network, address)
 	}
-	d := net.Dialer{LocalAddr: localAddr(source, network, address)}
+	d := net.Dialer{LocalAddr: LocalAddr(source, network, address)}
 	return d.DialContext(ctx, network, address)
 }
 
-// localAddr picks the source of the same family as an address; nil if there is none.
-func localAddr(source []netip.Addr, network, address string) net.Addr {
+// LocalAddr picks, of those that a Route has as Source, the one of the same family as an address "ip:port"; nil if there is none.
+func LocalAddr(source []netip.Addr, network, address string) net.Addr {
 	to, err := netip.ParseAddrPort(address)
 	if network != "tcp" || err != nil {
 		return nil
