@@ -85,8 +85,12 @@ func (p *pool) enter(ctx context.Context, key string, limit int) (*destination, 
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		p.giveUp(d, turn)
-		return nil, mail.Temporaryf(4, 2, "Delivery was interrupted: %w", context.Cause(ctx))
+		return nil, interrupted(ctx)
 	}
+}
+
+func interrupted(ctx context.Context) error {
+	return mail.Temporaryf(4, 2, "Delivery was interrupted: %w", context.Cause(ctx))
 }
 
 func (p *pool) destination(key string, limit int) *destination {

@@ -403,6 +403,9 @@ func (r *Relay) tryHosts(ctx context.Context, p *part) (*smtp.Client, error) {
 			return c, nil
 		}
 	}
+	if t.err == nil && ctx.Err() != nil {
+		return nil, interrupted(ctx)
+	}
 	return nil, t.verdict()
 }
 

@@ -637,6 +637,11 @@ func TestRelayCancel(t *testing.T) {
 			t.Errorf("got %v, want temporary", got[0].Err)
 		}
 	}
+	// and one comes when there is no time left
+	got := r.Deliver(ctx, envelope(t, "", "a@[127.0.0.12]"), strings.NewReader(text), int64(len(text)))
+	if want := "Delivery was interrupted: context canceled"; got[0].Err == nil || !strings.Contains(got[0].Err.Error(), want) {
+		t.Errorf("got %v, want %s", got[0].Err, want)
+	}
 	if dead := r.Dead(); len(dead) != 0 {
 		t.Errorf("an interruption made %q dead", dead)
 	}
