@@ -242,7 +242,8 @@ func (d *drafting) isKnown(a mail.Address) bool {
 }
 
 func needsUTF8(env *mail.Envelope) bool {
-	return !env.Sender.IsASCII() || slices.ContainsFunc(env.Rcpts, func(r mail.Recipient) bool { return !r.IsASCII() })
+	needs := func(a mail.Address) bool { _, ok := a.ToASCII(); return !ok }
+	return needs(env.Sender) || slices.ContainsFunc(env.Rcpts, func(r mail.Recipient) bool { return needs(r.Address) })
 }
 
 // whole takes the message as it is on standard input, and with -t the recipients in its header: To, Cc and Bcc, or if it

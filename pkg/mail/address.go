@@ -4,6 +4,8 @@ import (
 	"net/netip"
 	"strings"
 	"unicode/utf8"
+
+	"golang.org/x/net/idna"
 )
 
 // Limits of RFC 5321 §4.5.3.1.1 and §4.5.3.1.2, in octets.
@@ -22,6 +24,19 @@ func (a Address) IsNull() bool { return a == Address{} }
 
 // IsASCII reports that the address needs no SMTPUTF8 (RFC 6531).
 func (a Address) IsASCII() bool { return isASCII(a.Local) && isASCII(a.Domain) }
+
+// ToASCII gives the address as programs without SMTPUTF8 take it: with its domain in A-label form (RFC 5890 §2.3.2.1). ok is
+// false if that is not enough.
+func (a Address) ToASCII() (ascii Address, ok bool) {
+	if a.IsASCII() {
+		return a, true
+	}
+	domain, err := idna.Lookup.ToASCII(a.Domain)
+	if err != nil || len(domain) > MaxDomain || !isASCII(a.Local) {
+		return a, false
+	}
+	return Address{a.Local, domain}, true
+}
 
 // String is the address in its shortest correct form, quoting the local part only where it must be (RFC 5321 §4.1.2);
 // "" for the null reverse-path. ParseAddress(a.String()) gives a again.

@@ -103,3 +103,17 @@ func FuzzParseAddress(f *testing.F) {
 		}
 	})
 }
+
+func TestToASCII(t *testing.T) {
+	for in, want := range map[string]string{
+		"a@x": "a@x", "a@bücher.example": "a@xn--bcher-kva.example", `"a b"@straße.example`: `"a b"@xn--strae-oqa.example`,
+		"a@[ipv6:2001:db8::1]": "a@[ipv6:2001:db8::1]", "root": "root",
+		"ü@bücher.example": "", "a@ü_.example": "", "a@" + strings.Repeat("ü.", 80) + "x": "",
+	} {
+		a, err := ParseAddress(in)
+		got, ok := a.ToASCII()
+		if err != nil || ok != (want != "") || ok && got.String() != want || !ok && got != a {
+			t.Errorf("%s: got %s, %v, %v, want %s", in, got, ok, err, want)
+		}
+	}
+}

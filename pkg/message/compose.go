@@ -66,13 +66,14 @@ func (d *Draft) Write(w io.Writer) error {
 	return bw.Flush()
 }
 
-// NeedsUTF8 says that an address in the header is UTF-8, so that the message can only be sent with SMTPUTF8.
+// NeedsUTF8 says that an address in the header is UTF-8, so that the message can only be sent with SMTPUTF8. One whose domain
+// alone is not ASCII has that in A-label form there, which all programs take.
 func (d *Draft) NeedsUTF8() bool {
 	lists := slices.Concat(d.From, d.ReplyTo, d.To, d.Cc)
 	if d.Sender != nil {
 		lists = append(lists, *d.Sender)
 	}
-	return slices.ContainsFunc(lists, func(m Mailbox) bool { return !m.Address.IsASCII() })
+	return slices.ContainsFunc(lists, func(m Mailbox) bool { _, ok := m.Address.ToASCII(); return !ok })
 }
 
 // fields prints all fields but those of MIME.

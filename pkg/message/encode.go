@@ -186,10 +186,11 @@ func longWord(s string) bool {
 func mailboxTokens(list []Mailbox) []string {
 	var tokens []string
 	for i, m := range list {
-		path := " " + m.Address.String()
+		address, _ := m.Address.ToASCII()
+		path := " " + address.String()
 		if m.Name != "" {
 			tokens = append(tokens, phraseTokens(m.Name)...)
-			path = " " + m.Address.Path()
+			path = " " + address.Path()
 		}
 		if i+1 < len(list) {
 			path += ","

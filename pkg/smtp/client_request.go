@@ -5,8 +5,6 @@ import (
 	"strconv"
 	"time"
 
-	"golang.org/x/net/idna"
-
 	"mailx/pkg/mail"
 )
 
@@ -74,15 +72,4 @@ func (t *transaction) by(now time.Time) (string, error) {
 		s += "T"
 	}
 	return s, nil
-}
-
-// inASCII gives an address as a server without SMTPUTF8 takes it: with its domain in A-label form. ok is false if that is
-// not enough.
-func inASCII(a mail.Address) (ascii mail.Address, ok bool) {
-	if a.IsASCII() {
-		return a, true
-	}
-	domain, err := idna.Lookup.ToASCII(a.Domain)
-	a.Domain = domain
-	return a, err == nil && a.IsASCII()
 }

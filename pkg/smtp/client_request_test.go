@@ -179,6 +179,22 @@ func TestSendALabels(t *testing.T) {
 	}
 }
 
+// And so it does to one with SMTPUTF8 unless something else needs that: the next host may be without.
+func TestSendALabelsAllTheSame(t *testing.T) {
+	for to, want := range map[string][]string{
+		"a@bücher.example": {"MAIL FROM:<me@xn--bcher-kva.example>", "RCPT TO:<a@xn--bcher-kva.example>"},
+		"ä@bücher.example": {"MAIL FROM:<me@bücher.example> SMTPUTF8", "RCPT TO:<ä@bücher.example>"},
+	} {
+		c, s := one(t, "250-x\r\n250 SMTPUTF8", testOptions())
+		if results := sendText(t, c, envelope(t, "me@bücher.example", to), "Subject: x\n\nx\n"); results[0].Err != nil {
+			t.Errorf("%s: got %+v", to, results[0])
+		}
+		if got := s.Said()[1:3]; !slices.Equal(got, want) {
+			t.Errorf("%s: the server saw %q, want %q", to, got, want)
+		}
+	}
+}
+
 const helloChunk = "250-mx.example\r\n250-PIPELINING\r\n250-SIZE 10000000\r\n250 CHUNKING"
 
 // expectChunk expects a chunk behind the envelope.

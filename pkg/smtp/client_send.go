@@ -208,16 +208,16 @@ func (t *transaction) mailArgs(b *content) (*MailArgs, error) {
 	return m, nil
 }
 
-// sender decides about SMTPUTF8. Where it is not offered, it can be done without if the header is ASCII, and the
-// addresses are when their domains are in A-label form.
+// sender decides about SMTPUTF8. It can be done without if the header is ASCII, and the addresses are when their domains are
+// in A-label form; then it is, for the next host may not offer it.
 func (t *transaction) sender(m *MailArgs, b *content) error {
 	env, offered := t.env, t.c.ext.Has("SMTPUTF8")
 	isHeaderUTF8 := env.UTF8 && (b.is8bitHeader || !b.known)
-	m.UTF8 = offered && (isHeaderUTF8 || env.UTF8 || !env.Sender.IsASCII() || t.hasUTF8Recipient())
+	ascii, ok := env.Sender.ToASCII()
+	m.UTF8 = offered && (isHeaderUTF8 || env.UTF8 || !ok || t.hasUTF8Recipient())
 	if m.UTF8 {
 		return nil
 	}
-	ascii, ok := inASCII(env.Sender)
 	if isHeaderUTF8 || !ok {
 		return errNoUTF8(t.c)
 	}
@@ -231,7 +231,7 @@ func errNoUTF8(c *Client) error {
 
 func (t *transaction) hasUTF8Recipient() bool {
 	for i := range t.env.Rcpts {
-		if !t.env.Rcpts[i].IsASCII() {
+		if _, ok := t.env.Rcpts[i].ToASCII(); !ok {
 			return true
 		}
 	}
@@ -243,7 +243,7 @@ func (t *transaction) candidates() []int {
 	todo := make([]int, 0, len(t.results))
 	for i, r := range t.env.Rcpts {
 		err := checkAddress(r.Address)
-		_, isASCII := inASCII(r.Address)
+		_, isASCII := r.Address.ToASCII()
 		switch {
 		case err != nil:
 		case !t.utf8 && !isASCII:
@@ -283,7 +283,7 @@ func (t *transaction) commands(args string) error {
 			r.Orig, r.Notify = "", 0
 		}
 		if !t.utf8 {
-			r.Address, _ = inASCII(r.Address)
+			r.Address, _ = r.Address.ToASCII()
 		}
 		if err := t.command(sent{"RCPT", i}, " "+formatRcpt(r)); err != nil {
 			return err
