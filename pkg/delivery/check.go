@@ -33,8 +33,9 @@ func (r *Router) CheckVirtual() []Problem {
 
 type aliasCheck struct {
 	r        *Router
-	file     string // that is looked at
-	lists    []string
+	file     string   // that is looked at
+	lists    []string // that are looked at, or were
+	within   []string // the lists around the member that is looked at
 	problems []Problem
 }
 
@@ -84,11 +85,24 @@ func (c *aliasCheck) aliases(a *Aliases) {
 	}
 	c.trust(a.file.path, all)
 	for _, e := range entries {
-		for _, m := range e.Members {
-			c.member(e.Name, m)
-		}
+		c.entry(e)
 	}
 	c.sort()
+}
+
+// entry looks at the members, and tells of an alias with lists that leads nowhere though nothing is wrong with any of them: an
+// empty list, or one that was found wrong at another alias.
+func (c *aliasCheck) entry(e Alias) {
+	before := len(c.problems)
+	for _, m := range e.Members {
+		c.member(e.Name, m)
+	}
+	includes := func(m Member) bool { return m.Include != "" }
+	if at := slices.IndexFunc(e.Members, includes); at >= 0 && len(c.problems) == before && e.Name != "*" {
+		if _, err := c.r.Route(mail.Address{Local: e.Name}); err != nil {
+			c.problem(e.Members[at].line, "%s: %s", e.Name, reason(err))
+		}
+	}
 }
 
 func (c *aliasCheck) virtual(v *Virtual) {
@@ -168,12 +182,17 @@ func (c *aliasCheck) address(name string, m Member) {
 }
 
 func (c *aliasCheck) include(name string, m Member) {
+	if err := checkNesting(c.within, m.Include); err != nil {
+		c.problem(m.line, "%s: %s", m, reason(err))
+		return
+	}
 	if slices.Contains(c.lists, m.Include) {
-		return // it is looked at, or was
+		return // it was looked at
 	}
 	c.lists = append(c.lists, m.Include)
+	c.within = append(c.within, m.Include)
 	before := c.file
-	defer func() { c.file = before }()
+	defer func() { c.file, c.within = before, c.within[:len(c.within)-1] }()
 	data, _, err := readTable(m.Include)
 	if err != nil {
 		c.problem(m.line, "%v", err)

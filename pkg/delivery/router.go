@@ -545,11 +545,8 @@ func (x *expansion) member(m Member) error {
 
 // include expands the members in another file.
 func (x *expansion) include(name string) error {
-	switch {
-	case slices.Contains(x.lists, name):
-		return mail.Permanentf(4, 6, "List %s includes itself", path.Base(name))
-	case len(x.lists) >= maxListDepth:
-		return mail.Permanentf(4, 6, "Lists include each other too deeply")
+	if err := checkNesting(x.lists, name); err != nil {
+		return err
 	}
 	members, err := x.r.Aliases.Include(name)
 	if err != nil {
@@ -560,6 +557,17 @@ func (x *expansion) include(name string) error {
 	err = x.expand("list "+name, members)
 	x.lists = x.lists[:len(x.lists)-1]
 	return err
+}
+
+// checkNesting refuses a list within others.
+func checkNesting(within []string, name string) error {
+	switch {
+	case slices.Contains(within, name):
+		return mail.Permanentf(4, 6, "List %s includes itself", path.Base(name))
+	case len(within) >= maxListDepth:
+		return mail.Permanentf(4, 6, "Lists include each other too deeply")
+	}
+	return nil
 }
 
 // alone is the address of one member, as long as an address can be: with the name that was asked for, so that commands hear
