@@ -106,12 +106,17 @@ type certificate struct {
 
 	mu     sync.Mutex
 	stamp  string // of what was read last, with success or without
+	tried  time.Time
 	loaded *tls.Certificate
-	err    error
+	err    error // of the last try
 }
 
+// againAfter is how long a file that can't be used rests while it does not seem to change: what was wrong may lie elsewhere, in
+// its mode, or in a want of descriptors.
+const againAfter = 10 * time.Second
+
 // get gives the certificate as it is on disk; when that can't be used, as it was. It costs two calls of stat(2); the files are
-// read, and trouble with them is told, once for each change.
+// read once for each change, or until they can be used, and trouble with them is told once.
 func (c *certificate) get() (*tls.Certificate, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -119,12 +124,15 @@ func (c *certificate) get() (*tls.Certificate, error) {
 	if err != nil {
 		stamp = err.Error()
 	}
-	if stamp != c.stamp || c.loaded == nil && c.err == nil {
-		c.stamp, c.err = stamp, err
+	isNew := stamp != c.stamp || c.loaded == nil && c.err == nil
+	if isNew || c.err != nil && time.Since(c.tried) > againAfter {
+		before := c.err
+		c.stamp, c.tried, c.err = stamp, time.Now(), err
 		if err == nil {
 			c.err = c.load()
 		}
-		if c.err != nil && c.loaded != nil && c.report != nil {
+		isNews := isNew || before == nil || c.err != nil && before.Error() != c.err.Error()
+		if c.err != nil && c.loaded != nil && c.report != nil && isNews {
 			c.report(c.err)
 		}
 	}

@@ -1,0 +1,74 @@
+package main
+
+import (
+	"crypto/x509"
+	"os"
+	"testing"
+	"time"
+
+	"mailx/pkg/mailtest"
+)
+
+// What keeps a new certificate from being read may be gone while its file does not seem to change: a mode, or a want of
+// descriptors. It is told once, and not the end of it.
+func TestCertificateIsTriedAgain(t *testing.T) {
+	home, ca := t.TempDir(), mailtest.NewCA(t)
+	certFile, keyFile := mailtest.WritePEM(t, home, "server", ca.Server("old.example"))
+	reports := 0
+	c := &certificate{certFile: certFile, keyFile: keyFile, report: func(error) { reports++ }}
+	isFor := func(name string) bool {
+		t.Helper()
+		cert, err := c.get()
+		if err != nil {
+			t.Fatal(err)
+		}
+		leaf, err := x509.ParseCertificate(cert.Certificate[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		return leaf.VerifyHostname(name) == nil
+	}
+	if !isFor("old.example") {
+		t.Fatal("not the certificate of the file")
+	}
+	mailtest.WritePEM(t, home, "server", ca.Server("new.example"))
+	key, err := os.ReadFile(keyFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	moment := time.Now().Truncate(time.Second)
+	write := func(data []byte) { // as if nothing had happened to the file
+		t.Helper()
+		if err := os.WriteFile(keyFile, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chtimes(keyFile, moment, moment); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(make([]byte, len(key)))
+	for range 3 {
+		c.tried = c.tried.Add(-time.Minute)
+		if !isFor("old.example") {
+			t.Error("a certificate without a key")
+		}
+	}
+	write(key)
+	c.tried = time.Now()
+	if !isFor("old.example") {
+		t.Error("tried again at once: that is the time for reading it at each connection")
+	}
+	c.tried = c.tried.Add(-time.Minute)
+	if !isFor("new.example") || !isFor("new.example") {
+		t.Error("not tried again")
+	}
+	if reports != 1 {
+		t.Errorf("told %d times", reports)
+	}
+	if err := os.Remove(certFile); err != nil {
+		t.Fatal(err)
+	}
+	if !isFor("new.example") || reports != 2 {
+		t.Errorf("without its file: told %d times", reports)
+	}
+}
