@@ -322,6 +322,7 @@ func (s *system) transport(q *queue.Queue) (*delivery.Transport, error) {
 		Commands: relay.Commands,
 		Files:    &delivery.Files{FS: s.fs},
 		Relay:    relay,
+		Room:     s.room,
 		Submit:   submitTo(q),
 	}, nil
 }

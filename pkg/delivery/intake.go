@@ -148,10 +148,13 @@ func (tx *intakeTx) take(r mail.Recipient) error {
 	if tx.in.Enqueue == nil && len(forQueue) > 0 {
 		return errNoQueue
 	}
-	if err := tx.room(d.Targets); err != nil {
+	isMany := len(d.Targets) > 1
+	full, err := tx.fullPart(r, &d)
+	if err != nil {
 		return err
 	}
-	to := taker{rcpt: r, away: len(forQueue) > 0, isMany: len(d.Targets) > 1}
+	forQueue = append(forQueue, full...)
+	to := taker{rcpt: r, away: len(forQueue) > 0, isMany: isMany && len(d.Targets) > 0}
 	tx.away = append(tx.away, forQueue...)
 	for _, t := range d.Targets {
 		if t.Kind != Mailbox {

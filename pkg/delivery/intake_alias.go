@@ -1,6 +1,7 @@
 package delivery
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -37,6 +38,7 @@ func (in *Intake) Stores(p *smtp.Peer, env *mail.Envelope, r mail.Recipient) boo
 	}
 	tx := &intakeTx{in: in, peer: *p, env: env}
 	tx.queuePart(r, &d)
+	tx.fullPart(r, &d)
 	return slices.ContainsFunc(d.Targets, Target.isMailbox)
 }
 
@@ -54,20 +56,58 @@ func forTarget(r mail.Recipient, t Target, isOneOfMany bool) mail.Recipient {
 	return member(r, t.Address, isOneOfMany)
 }
 
-// room asks for room in the mailboxes, for what the sender said the size is.
-func (tx *intakeTx) room(targets []Target) error {
+// fullPart has mailboxes of an alias that are too full, for what the sender said the size is, wait by themselves: their owners go
+// into the queue by their own addresses and out of d, so that the others have the message now. With LMTP, where there is one
+// verdict, all of the alias goes into the queue, which does the same. An error means that there is nobody else.
+func (tx *intakeTx) fullPart(r mail.Recipient, d *Decision) (rcpts []mail.Recipient, err error) {
 	if tx.in.Room == nil {
-		return nil
+		return nil, nil
 	}
+	room := func(t Target) error { return tx.in.Room(t.Path, tx.env.Size) }
+	kept, full, err := splitFull(tx.in.Router, d.Targets, room)
+	if len(full) == 0 || err != nil {
+		return nil, err
+	}
+	if tx.in.Enqueue == nil {
+		return nil, room(full[0])
+	}
+	if tx.peer.LMTP {
+		d.Targets = nil
+		return []mail.Recipient{r}, nil
+	}
+	for _, t := range full {
+		rcpts = append(rcpts, forTarget(r, t, true))
+	}
+	d.Targets = kept
+	return rcpts, nil
+}
+
+// splitFull parts the targets of an alias into those that can have the message now and mailboxes without room, each with an
+// address that leads to it alone. The error is that of a mailbox which can't wait by itself: because it is the only target, or
+// because all are full, or because no address leads to it alone.
+func splitFull(r *Router, targets []Target, room func(Target) error) (kept, full []Target, err error) {
 	for _, t := range targets {
-		if t.Kind != Mailbox {
+		if !t.isMailbox() {
+			kept = append(kept, t)
 			continue
 		}
-		if err := tx.in.Room(t.Path, tx.env.Size); err != nil {
-			return err
+		rerr := room(t)
+		if rerr == nil {
+			kept = append(kept, t)
+			continue
 		}
+		err = cmp.Or(err, rerr)
+		address, ok := r.ownAddress(t)
+		if !ok {
+			return nil, nil, rerr
+		}
+		t.Address = address
+		full = append(full, t)
 	}
-	return nil
+	if len(kept) == 0 {
+		return nil, nil, err
+	}
+	return kept, full, nil
 }
 
 // settle decides who takes part in the delivery, for LMTP, where each recipient has a verdict of its own: no mailbox that is too

@@ -303,6 +303,21 @@ func (x *expansion) mailbox(user string) {
 	x.add(t)
 }
 
+// ownAddress gives an address of the user of a mailbox that leads to this mailbox and nowhere else; none if aliases have it lead
+// elsewhere too.
+func (r *Router) ownAddress(t Target) (a mail.Address, ok bool) {
+	if t.User == "" {
+		return a, false
+	}
+	if at := strings.LastIndexByte(t.User, '@'); at >= 0 {
+		a = mail.Address{Local: t.User[:at], Domain: t.User[at+1:]}
+	} else if a.Local = t.User; len(r.Domains) > 0 {
+		a.Domain = r.Domains[0]
+	}
+	d, err := r.Route(a)
+	return a, err == nil && len(d.Targets) == 1 && d.Targets[0].isMailbox() && d.Targets[0].Path == t.Path && d.Targets[0].Owner.IsNull()
+}
+
 // lookup is one place to look for a name, and says whether it was there.
 type lookup struct {
 	find func(string) (bool, error)

@@ -7,13 +7,15 @@ import (
 	"time"
 
 	"mailx/pkg/mail"
+	"mailx/pkg/message"
 )
 
 // Transport delivers to anybody: into Maildirs what is for this host, by Relay what is not. It is what the queue
 // needs, and safe for concurrent use.
 //
 // An alias with several members of which some are elsewhere is handed to Submit, a message of its own for the members
-// elsewhere, because a recipient of the queue has one fate and they have several. Without Submit they are tried at
+// elsewhere, because a recipient of the queue has one fate and they have several; and so are members whose mailboxes are too full
+// for it, one by one, so that they alone wait. Without Submit they are tried at
 // once, and if one of them has to be tried again then all are, so that some may get the message twice.
 type Transport struct {
 	Router *Router
@@ -22,6 +24,9 @@ type Transport struct {
 	// Commands and Files carry what aliases name beside addresses; without them that waits, 4.3.5.
 	Commands *Commands
 	Files    *Files
+	// Room refuses a message of size octets for a Maildir that is full; nil: there are no quotas. It lets such a member of an
+	// alias wait by itself, if there is Submit. Local does not rely on it.
+	Room func(path string, size int64) error
 	// Submit queues a message durably for the recipients of env; may be nil.
 	Submit func(ctx context.Context, env *mail.Envelope, msg io.Reader) error
 	// Skipped is told of members of aliases that lead nowhere; may be nil.
@@ -41,7 +46,7 @@ func (t *Transport) DeliverTelling(
 	b := newBatch(env)
 	var p trips
 	for i, r := range env.Rcpts {
-		t.route(b, i, r, &p)
+		t.route(b, i, r, size, &p)
 	}
 	t.Local.store(ctx, b, msg, size)
 	for _, later := range p.later {
@@ -79,7 +84,7 @@ func (t *Transport) IsCrowded(env *mail.Envelope) bool {
 }
 
 // route adds the targets of recipient i.
-func (t *Transport) route(b *batch, i int, r mail.Recipient, p *trips) {
+func (t *Transport) route(b *batch, i int, r mail.Recipient, size int64, p *trips) {
 	d, err := t.Router.Route(r.Address)
 	if err != nil {
 		b.add(i, mail.Result{Err: err})
@@ -91,10 +96,15 @@ func (t *Transport) route(b *batch, i int, r mail.Recipient, p *trips) {
 		}
 	}
 	isMany := len(d.Targets) > 1
-	b.expanded[i] = isMany && slices.ContainsFunc(d.Targets, Target.isElsewhere)
+	full := t.fullPart(&d, b.env.Sender, size)
+	b.expanded[i] = isMany && (len(full) > 0 || slices.ContainsFunc(d.Targets, Target.isElsewhere))
+	for _, target := range full {
+		sender := target.senderFor(b.env.Sender)
+		p.later.from(sender, b.env.Sender).add(i, forTarget(r, target, true))
+	}
 	for _, target := range d.Targets {
 		sender := target.senderFor(b.env.Sender)
-		isAlone := len(d.Targets) == 1 && sender == b.env.Sender
+		isAlone := !isMany && sender == b.env.Sender
 		switch {
 		case target.Kind == Mailbox || target.Kind == Discard:
 			b.box(i, target)
@@ -106,6 +116,21 @@ func (t *Transport) route(b *batch, i int, r mail.Recipient, p *trips) {
 			p.errands = append(p.errands, errand{i, r, target})
 		}
 	}
+}
+
+// fullPart takes those mailboxes of an alias out of d that are too full for the message, if they can wait by themselves.
+func (t *Transport) fullPart(d *Decision, sender mail.Address, size int64) (full []Target) {
+	if t.Room == nil || t.Submit == nil || len(d.Targets) < 2 {
+		return nil
+	}
+	kept, full, err := splitFull(t.Router, d.Targets, func(target Target) error {
+		head := message.AppendReturnPath(nil, target.senderFor(sender))
+		return t.Room(target.Path, size+int64(len(head)))
+	})
+	if err == nil {
+		d.Targets = kept
+	}
+	return full
 }
 
 // away is the part of a batch that goes to other hosts, or into the queue: each address once, with the recipients it is for.
