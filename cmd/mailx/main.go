@@ -51,6 +51,7 @@ func verbs() []verb {
 		{"move", "move messages to another folder or Maildir", newMove},
 		{"remove", "remove messages, for good or to the trash", newRemove},
 		{"folder", "list, make, rename and delete folders", newFolder},
+		{"extract", "list, print and save the parts of messages", newExtract},
 		{"demo", "show a message going all the way round", newDemo},
 		{"user", "the people the servers know", newUser},
 		{"alias", "check the files of aliases", newAlias},

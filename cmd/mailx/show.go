@@ -83,8 +83,7 @@ func (e *env) newShower(c *cli.Context) (*shower, error) {
 
 // choose sets how a message is shown and where it goes.
 func (s *shower) choose(c *cli.Context) {
-	s.w = bufio.NewWriterSize(s.env.stdout, 32<<10)
-	s.flush = s.w.Flush
+	s.choosePlain()
 	switch {
 	case c.Bool("raw"):
 		s.show, s.titles = s.raw, false
@@ -101,6 +100,12 @@ func (s *shower) choose(c *cli.Context) {
 		s.show = s.text
 		s.page()
 	}
+}
+
+// choosePlain has what is shown go to standard output.
+func (s *shower) choosePlain() {
+	s.w = bufio.NewWriterSize(s.env.stdout, 32<<10)
+	s.flush = s.w.Flush
 }
 
 // page sends text through a pager, where a person reads it.

@@ -134,6 +134,15 @@ func (p *Part) fileName() string {
 	return DecodeText(p.Params["name"])
 }
 
+// FileName is a name for the part as a file: see SafeName; one that is made up if it has none. That of a message ends in .eml.
+func (p *Part) FileName() string {
+	name := p.safeName(p.fileName())
+	if p.Type == "message" && (p.Subtype == "rfc822" || p.Subtype == "global") && !strings.HasSuffix(strings.ToLower(name), ".eml") {
+		name += ".eml"
+	}
+	return name
+}
+
 func (p *Part) safeName(name string) string {
 	if name = SafeName(name); name != "" {
 		return name
@@ -193,6 +202,9 @@ type base64Reader struct {
 	quad [4]byte
 	n    int
 	buf  [3]byte
+
+	foreign int  // octets passed over that are neither base64, white space nor padding
+	cut     bool // the end came in the middle of a group
 }
 
 func (d *base64Reader) Read(p []byte) (int, error) {
@@ -217,8 +229,11 @@ func (d *base64Reader) Read(p []byte) (int, error) {
 func (d *base64Reader) fill() error {
 	for {
 		c, err := d.br.ReadByte()
-		if err != nil && (err != io.EOF || d.n < 2) {
-			return err
+		if err != nil {
+			d.cut = d.cut || d.n > 0
+			if err != io.EOF || d.n < 2 {
+				return err
+			}
 		}
 		switch {
 		case err == nil && isBase64(c):
@@ -227,8 +242,12 @@ func (d *base64Reader) fill() error {
 				continue
 			}
 		case err == nil && c != '=':
+			if c > ' ' || c < '\t' {
+				d.foreign++
+			}
 			continue
 		case d.n < 2:
+			d.cut = d.cut || d.n > 0
 			d.n = 0
 			continue
 		}
@@ -246,7 +265,10 @@ func isBase64(c byte) bool {
 }
 
 // qpReader decodes quoted-printable (RFC 2045 §6.7); an "=" that escapes nothing stays as it is.
-type qpReader struct{ br *bufio.Reader }
+type qpReader struct {
+	br  *bufio.Reader
+	bad int // "=" that escape nothing
+}
 
 func (d *qpReader) Read(p []byte) (int, error) {
 	for n := 0; n < len(p); {
@@ -296,11 +318,13 @@ func (d *qpReader) softBreak() bool {
 func (d *qpReader) escaped() byte {
 	b, _ := d.br.Peek(2)
 	if len(b) < 2 {
+		d.bad++
 		return '='
 	}
 	hi, ok1 := unhex(b[0])
 	lo, ok2 := unhex(b[1])
 	if !ok1 || !ok2 {
+		d.bad++
 		return '='
 	}
 	d.br.Discard(2)
