@@ -78,11 +78,7 @@ func (c *Carrier) Move(ctx context.Context, parcels []*Parcel) {
 		far = append(far, c.renameAll(ctx, near[0].To, near[:n])...)
 		near = near[n:]
 	}
-	var late []*Parcel
-	inBatches(far, func(some []*Parcel) { late = append(late, c.carryAll(ctx, some)...) })
-	for _, p := range late { // one by one: nobody waits who makes others wait
-		c.carryLate(ctx, p)
-	}
+	c.carryFar(ctx, far)
 	c.settle(parcels)
 }
 
@@ -245,22 +241,38 @@ func (c *Carrier) removeOriginal(p *Parcel) {
 	}
 }
 
-// carryLate waits for whoever moves the message now, and mostly finds it gone.
-func (c *Carrier) carryLate(ctx context.Context, p *Parcel) {
-	for left := lockPatience; left > 0; left -= lockPause {
-		if len(c.carryAll(ctx, []*Parcel{p})) == 0 {
-			return
+// carryFar moves messages by copies. Those that somebody else is moving it takes up again, and mostly finds them gone. Nobody
+// waits while he makes others wait.
+func (c *Carrier) carryFar(ctx context.Context, parcels []*Parcel) {
+	for left := lockPatience; len(parcels) > 0; {
+		var late []*Parcel
+		inBatches(parcels, func(some []*Parcel) { late = append(late, c.carryAll(ctx, some)...) })
+		if len(late) == len(parcels) {
+			if err := pauseFor(ctx, left); err != nil {
+				for _, p := range late {
+					p.Err = err
+				}
+				return
+			}
+			left -= lockPause
 		}
-		timer := time.NewTimer(lockPause)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
-			p.Err = ctx.Err()
-			return
-		}
+		parcels = late
 	}
-	p.Err = errLocked
+}
+
+// pauseFor waits a moment, if there is time left.
+func pauseFor(ctx context.Context, left time.Duration) error {
+	if left <= 0 {
+		return errLocked
+	}
+	timer := time.NewTimer(lockPause)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // hold takes the flock of a message, and makes sure that it is there still. Where there are no such locks it does without.
