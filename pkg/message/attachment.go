@@ -155,7 +155,19 @@ func typeOfEnding(ending string) string {
 	if ending == "" {
 		return ""
 	}
-	for _, t := range [...]struct{ endings, mediaType string }{
+	for _, t := range knownTypes() {
+		if strings.Contains(t.endings, ending+" ") {
+			return t.mediaType
+		}
+	}
+	return ""
+}
+
+// knownType is a media type with the endings of its files, the usual one first, each with a blank behind it.
+type knownType struct{ endings, mediaType string }
+
+func knownTypes() []knownType {
+	return []knownType{
 		{".txt .log .text .conf .md ", "text/plain"},
 		{".vcf ", "text/vcard"},
 		{".html .htm ", "text/html"},
@@ -181,12 +193,7 @@ func typeOfEnding(ending string) string {
 		{".mp3 ", "audio/mpeg"},
 		{".mp4 ", "video/mp4"},
 		{".eml ", "message/rfc822"},
-	} {
-		if strings.Contains(t.endings, ending+" ") {
-			return t.mediaType
-		}
 	}
-	return ""
 }
 
 func (a Attachment) write(w io.Writer) error {

@@ -70,7 +70,7 @@ func TestContent(t *testing.T) {
 		{"alternative(html plain)", "plain", ""},
 		{"alternative(enriched html)", "html", ""},
 		{"alternative(enriched rtf)", "rtf", ""},
-		{"alternative(plain html calendar)", "plain", "part-3.bin"},
+		{"alternative(plain html calendar)", "plain", "part-3.ics"},
 		{"mixed(alternative(plain html) pdf)", "plain", "part-2.pdf"},
 		{"alternative(plain mixed(html a.pdf:pdf html))", "plain", "a.pdf"},
 		{"alternative(plain related(html l.png:png))", "plain", "l.png"},

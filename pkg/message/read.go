@@ -154,20 +154,16 @@ func (p *Part) safeName(name string) string {
 	return "part-" + path + extension(p.MediaType())
 }
 
+// extension is the usual ending of the names of files of a media type.
 func extension(mediaType string) string {
-	switch mediaType {
-	case "text/plain":
-		return ".txt"
-	case "text/html":
-		return ".html"
-	case "application/pdf":
-		return ".pdf"
-	case "image/png":
-		return ".png"
-	case "image/jpeg":
-		return ".jpg"
-	case "message/rfc822", "message/global":
+	if mediaType == "message/global" {
 		return ".eml"
+	}
+	for _, t := range knownTypes() {
+		if t.mediaType == mediaType {
+			first, _, _ := strings.Cut(t.endings, " ")
+			return first
+		}
 	}
 	return ".bin"
 }

@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"errors"
 	"io"
-	"mime"
 	"strconv"
 	"strings"
 )
@@ -270,38 +269,4 @@ func (p *Part) describe(defaultType string) {
 	if p.Encoding == "" {
 		p.Encoding = enc7bit
 	}
-}
-
-// parseParams reads `value; name=value`. What is malformed is read leniently, parameter by parameter.
-func parseParams(s string) (string, map[string]string) {
-	value, params, err := mime.ParseMediaType(s)
-	if err == nil {
-		return value, params
-	}
-	value, rest, _ := strings.Cut(s, ";")
-	params = map[string]string{}
-	for rest != "" && len(params) < 100 {
-		var param string
-		param, rest = cutParam(rest)
-		k, v, ok := strings.Cut(param, "=")
-		k = strings.ToLower(strings.TrimSpace(k))
-		if _, twice := params[k]; ok && !twice && k != "" {
-			params[k] = strings.Trim(strings.TrimSpace(v), `"`)
-		}
-	}
-	return strings.ToLower(strings.TrimSpace(value)), params
-}
-
-// cutParam splits at the next semicolon that is not quoted.
-func cutParam(s string) (param, rest string) {
-	quoted := false
-	for i := 0; i < len(s); i++ {
-		switch {
-		case s[i] == '"':
-			quoted = !quoted
-		case s[i] == ';' && !quoted:
-			return s[:i], s[i+1:]
-		}
-	}
-	return s, ""
 }
