@@ -22,6 +22,7 @@ var allowed = map[string]string{
 	"auth":     "vfs mail program",
 	"maildir":  "vfs mail",
 	"message":  "mail",
+	"mbox":     "",
 	"session":  "wire mail maillog",
 	"mailbox":  "maildir message mail vfs",
 	"imap":     "session wire auth mail message mailbox",
@@ -33,12 +34,12 @@ var allowed = map[string]string{
 	"queue":    "maildir message mail vfs maillog",
 	"fetch":    "pop3 imap auth maildir vfs message mail maillog",
 	"acme":     "vfs",
-	"delivery": "smtp maildir dns auth message mail maillog vfs program",
+	"delivery": "smtp maildir dns auth message mail maillog mbox vfs program",
 	"mailtest": "mail",
 }
 
 // plain rooms import the standard library and golang.org/x only, besides other rooms.
-var plain = []string{"mail", "wire", "vfs", "maillog", "dns", "maildir", "session", "queue", "mailbox", "program"}
+var plain = []string{"mail", "wire", "vfs", "maillog", "dns", "maildir", "session", "queue", "mailbox", "mbox", "program"}
 
 func TestArrowsPointDown(t *testing.T) {
 	entries, err := os.ReadDir(".")

@@ -44,9 +44,7 @@ func newSaver(ctx context.Context, dir string) (*saver, error) {
 
 // save writes a file and gives its path. Errors of the disk are exit 73 or 75.
 func (s *saver) save(name string, fill func(io.Writer) error) (string, error) {
-	var random [8]byte
-	rand.Read(random[:])
-	tmp := path.Join(s.dir, ".mailx-"+hex.EncodeToString(random[:]))
+	tmp := hiddenName(s.dir)
 	f, err := s.fsys.Create(tmp)
 	if err != nil {
 		return "", exitWith(exCantCreate, err)
@@ -70,6 +68,13 @@ func (s *saver) save(name string, fill func(io.Writer) error) (string, error) {
 		return "", err
 	}
 	return name, nil
+}
+
+// hiddenName is for a file that is not whole yet.
+func hiddenName(dir string) string {
+	var random [8]byte
+	rand.Read(random[:])
+	return path.Join(dir, ".mailx-"+hex.EncodeToString(random[:]))
 }
 
 // interruptible is a writer that fails once its context has ended.

@@ -52,6 +52,8 @@ func verbs() []verb {
 		{"remove", "remove messages, for good or to the trash", newRemove},
 		{"folder", "list, make, rename and delete folders", newFolder},
 		{"extract", "list, print and save the parts of messages", newExtract},
+		{"import", "take messages in from an mbox, files, MH or another Maildir", newImport},
+		{"export", "write messages into an mbox, into files, or into a Maildir", newExport},
 		{"demo", "show a message going all the way round", newDemo},
 		{"user", "the people the servers know", newUser},
 		{"alias", "check the files of aliases", newAlias},

@@ -3,11 +3,8 @@ package main
 import (
 	"bufio"
 	"bytes"
-	"context"
 	"errors"
 	"io"
-	"io/fs"
-	"os"
 	"strings"
 	"sync"
 
@@ -186,7 +183,7 @@ func (s *search) fitsKeywords(r *record) (bool, error) {
 		s.boxes[r.dir] = k
 	}
 	s.mu.Unlock()
-	k.once.Do(func() { k.of, k.err = s.readKeywords(r.dir) })
+	k.once.Do(func() { k.of, k.err = mailbox.KeywordsOf(s.finder.fsys, r.dir) })
 	if k.err != nil {
 		return false, k.err
 	}
@@ -205,23 +202,4 @@ func hasKeyword(words []string, want string) bool {
 		}
 	}
 	return false
-}
-
-// readKeywords gives those of the index of IMAP; without an index there are none.
-func (s *search) readKeywords(d *maildir.Dir) (map[string][]string, error) {
-	if _, err := os.Lstat(d.Path() + "/mailx-uids"); errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	box, err := mailbox.Open(context.Background(), s.finder.fsys, d)
-	if err != nil {
-		return nil, err
-	}
-	defer box.Close()
-	of := map[string][]string{}
-	for _, m := range box.Messages() {
-		if len(m.Keywords) > 0 {
-			of[m.Base] = m.Keywords
-		}
-	}
-	return of, nil
 }

@@ -8,11 +8,11 @@ import (
 	"io/fs"
 	"os"
 	"path"
-	"strings"
 	"syscall"
 	"time"
 
 	"mailx/pkg/mail"
+	"mailx/pkg/mbox"
 	"mailx/pkg/message"
 	"mailx/pkg/vfs"
 )
@@ -169,13 +169,12 @@ func (f *Files) add(file vfs.File, size int64, sender mail.Address, msg io.Reade
 	w := bufio.NewWriterSize(file, 16<<10)
 	w.WriteString(gap)
 	w.WriteString(fromLine(sender, now(f.Now)))
-	quoted := &mboxWriter{w: w}
+	quoted := mbox.NewQuoter(w)
 	quoted.Write(message.AppendReturnPath(nil, sender))
 	if _, err := io.Copy(quoted, msg); err != nil {
 		return err
 	}
-	quoted.end()
-	w.WriteString("\n")
+	quoted.Close()
 	return w.Flush() // whose error is that of any write before
 }
 
@@ -196,53 +195,9 @@ func gapAfter(file vfs.File, size int64) (string, error) {
 
 // fromLine is the line that begins a message in an mbox.
 func fromLine(sender mail.Address, at time.Time) string {
-	name := "MAILER-DAEMON"
+	name := ""
 	if !sender.IsNull() {
-		name = strings.Map(func(r rune) rune {
-			if r == ' ' || r == '\t' {
-				return '_'
-			}
-			return r
-		}, sender.String())
+		name = sender.String()
 	}
-	return "From " + name + " " + at.UTC().Format(time.ANSIC) + "\n"
+	return string(mbox.AppendFrom(nil, name, at))
 }
-
-// mboxWriter quotes lines. Errors stick in w.
-type mboxWriter struct {
-	w    *bufio.Writer
-	line []byte // the beginning of a line that may have to be quoted
-	past bool   // in a line that is known
-}
-
-// Write takes any cut of the text.
-func (m *mboxWriter) Write(p []byte) (int, error) {
-	for _, c := range p {
-		if m.past {
-			m.w.WriteByte(c)
-			m.past = c != '\n'
-			continue
-		}
-		m.line = append(m.line, c)
-		if rest := strings.TrimLeft(string(m.line), ">"); rest == "From " {
-			m.w.WriteByte('>')
-		} else if strings.HasPrefix("From ", rest) && len(m.line) < maxQuotes {
-			continue
-		}
-		m.w.Write(m.line)
-		m.line, m.past = m.line[:0], c != '\n'
-	}
-	return len(p), nil
-}
-
-// end writes what was kept, and the line end that the last line may lack.
-func (m *mboxWriter) end() {
-	m.w.Write(m.line)
-	if m.past || len(m.line) > 0 {
-		m.w.WriteByte('\n')
-	}
-	m.line, m.past = nil, false
-}
-
-// maxQuotes bounds what is kept of a line of ">".
-const maxQuotes = 1000

@@ -1,7 +1,6 @@
 package delivery
 
 import (
-	"bufio"
 	"errors"
 	"io"
 	"os"
@@ -190,35 +189,6 @@ func TestFilesTrials(t *testing.T) {
 			}
 		}
 	}
-}
-
-// FuzzMbox: what is quoted has no line that begins a message, and unquoting gives the message again.
-func FuzzMbox(f *testing.F) {
-	f.Add("From x\n>From y\n>>Fro\n")
-	f.Add(">>>")
-	f.Fuzz(func(t *testing.T, in string) {
-		var b strings.Builder
-		bw := bufio.NewWriter(&b)
-		w := &mboxWriter{w: bw}
-		for i := range len(in) {
-			w.Write([]byte{in[i]})
-		}
-		w.end()
-		bw.Flush()
-		var back strings.Builder
-		for line := range strings.Lines(b.String()) {
-			if strings.HasPrefix(line, "From ") {
-				t.Fatalf("%q: %q", in, line)
-			}
-			if rest := strings.TrimLeft(line, ">"); line[0] == '>' && strings.HasPrefix(rest, "From ") {
-				line = line[1:]
-			}
-			back.WriteString(line)
-		}
-		if got := back.String(); got != in && got != in+"\n" && len(in) < maxQuotes {
-			t.Fatalf("%q became %q", in, got)
-		}
-	})
 }
 
 var errReading = errors.New("can't be read")
