@@ -489,7 +489,7 @@ func TestUTF7(t *testing.T) {
 			t.Errorf("DecodeUTF7(%q) = %q, %v, want %q", want, got, ok, text)
 		}
 	}
-	for _, bad := range []string{"&", "&x", "&APw", "&AP-", "ü", "a\x00", "&AGE-", "&APw-&APw-", "&2D0-", "&AC8ALgAu-", "&APx-", "&AP=-"} {
+	for _, bad := range []string{"&", "&x", "&APw", "&AP-", "ü", "a\x00", "&AGE-", "&APw-&APw-", "&2D0-", "&AC8ALgAu-", "&APx-", "&AP=-", "&0\r00-", "&APw\n-"} {
 		if got, ok := DecodeUTF7(bad); ok {
 			t.Errorf("DecodeUTF7(%q) = %q, want a refusal", bad, got)
 		}

@@ -87,6 +87,9 @@ func decodeShift(b *strings.Builder, shift string) bool {
 		b.WriteByte('&')
 		return true
 	}
+	if strings.ContainsAny(shift, "\r\n") { // the decoder overlooks them
+		return false
+	}
 	octets, err := base64UTF7().DecodeString(shift)
 	if err != nil || len(octets)%2 != 0 || len(octets) == 0 {
 		return false
