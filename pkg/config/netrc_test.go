@@ -90,7 +90,7 @@ func FuzzNetrc(f *testing.F) {
 		}
 		if got := findNetrc("machine h.example login u password first\n"+data, "h.example", "u"); got != "first" {
 			// only a further password or login of the same entry may say otherwise
-			if e := parseNetrc(data); len(e) > 0 && strings.HasPrefix(strings.TrimSpace(data), "machine") {
+			if e := parseNetrc(data); len(e) > 0 && strings.HasPrefix(strings.TrimSpace(data)+" ", "machine ") {
 				t.Errorf("%q: got %q", data, got)
 			}
 		}
