@@ -1,0 +1,85 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"mailx/pkg/maildir"
+	"mailx/pkg/mailtest"
+	"mailx/pkg/vfs"
+)
+
+// TestKilledImport kills an import again and again, each time when some more messages are there, and runs it to its end. Every
+// message is there then, once and whole, and in the order of the file.
+func TestKilledImport(t *testing.T) {
+	const messages, kills = 1500, 4
+	home := t.TempDir()
+	box, file := filepath.Join(home, "box"), filepath.Join(home, "file.mbox")
+	if _, err := maildir.Create(vfs.OS(), box); err != nil {
+		t.Fatal(err)
+	}
+	var mbox bytes.Buffer
+	for i := range messages {
+		fmt.Fprintf(&mbox, "From a@b Tue Nov 14 22:13:20 2023\nSubject: %d\n\n>From %d\n\n", i, i)
+	}
+	if err := os.WriteFile(file, mbox.Bytes(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	run := func() *exec.Cmd {
+		cmd := exec.Command(mailtest.Binary(t), "import", "-q", "--skip-known", "--to", box, file)
+		cmd.Env = mailtest.Env(home)
+		return cmd
+	}
+	count := func() int {
+		entries, err := os.ReadDir(filepath.Join(box, "new"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(entries)
+	}
+	for kill := range kills {
+		cmd := run()
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		ended := make(chan error, 1)
+		go func() { ended <- cmd.Wait() }()
+		for over := false; !over && count() < (kill+1)*messages/(kills+2); {
+			select {
+			case <-ended:
+				over = true
+				ended <- nil
+			default:
+			}
+		}
+		cmd.Process.Kill()
+		<-ended
+	}
+	t.Logf("%d messages after the last kill", count())
+	if out, err := run().CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	checkImported(t, box, messages)
+}
+
+func checkImported(t *testing.T, box string, messages int) {
+	t.Helper()
+	d, err := maildir.Open(vfs.OS(), box)
+	if err != nil {
+		t.Fatal(err)
+	}
+	list, err := d.List()
+	if err != nil || len(list) != messages {
+		t.Fatalf("%d messages, %v; want %d", len(list), err, messages)
+	}
+	for i, m := range list {
+		text, err := os.ReadFile(filepath.Join(box, m.File))
+		if want := fmt.Sprintf("Subject: %d\n\nFrom %d\n", i, i); err != nil || string(text) != want {
+			t.Fatalf("message %d is %q, %v; want %q", i, text, err, want)
+		}
+	}
+}
