@@ -4,7 +4,6 @@ package interop
 
 import (
 	"encoding/json"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -41,14 +40,7 @@ func checkProbed(t *testing.T, p probed, greeting, has, before string) {
 // probe and the servers of others: the same certificate, and words that we did not write.
 func TestProbePostfix(t *testing.T) {
 	w := newWorld(t)
-	p := startPostfix(t, []string{"smtpd_tls_cert_file = $dir/cert.pem", "smtpd_tls_key_file = $dir/key.pem", "smtpd_tls_security_level = may"}, nil)
-	for from, to := range map[string]string{w.certFile: "cert.pem", w.keyFile: "key.pem"} {
-		text, err := os.ReadFile(from)
-		if err != nil {
-			t.Fatal(err)
-		}
-		writeFile(t, p.dir, to, string(text))
-	}
+	p := startPostfix(t, []string{"smtpd_tls_cert_file = " + w.certFile, "smtpd_tls_key_file = " + w.keyFile, "smtpd_tls_security_level = may"}, nil)
 	got := w.probe(0, "smtp", p.addr)
 	checkProbed(t, got, "client.example.net ESMTP Postfix", "CHUNKING", "STARTTLS")
 	w.probe(0, "smtp", "--fingerprint", got.Key, "--set", "tls.ca=", p.addr)
