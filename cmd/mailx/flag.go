@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -90,13 +91,9 @@ func readMarks(c *cli.Context) (m marks, err error) {
 
 func (m marks) hasKeywords() bool { return len(m.AddKeywords)+len(m.RemoveKeywords) > 0 }
 
+// containsFold is how keywords are compared: letter case does not matter.
 func containsFold(words []string, word string) bool {
-	for _, w := range words {
-		if strings.EqualFold(w, word) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(words, func(w string) bool { return strings.EqualFold(w, word) })
 }
 
 // checkKeyword wants what IMAP clients can be told of: an atom (RFC 3501 §9, flag-keyword).

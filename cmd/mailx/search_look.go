@@ -188,18 +188,9 @@ func (s *search) fitsKeywords(r *record) (bool, error) {
 		return false, k.err
 	}
 	for _, want := range s.keywords {
-		if !hasKeyword(k.of[r.msg.Base], want) {
+		if !containsFold(k.of[r.msg.Base], want) {
 			return false, nil
 		}
 	}
 	return true, nil
-}
-
-func hasKeyword(words []string, want string) bool {
-	for _, word := range words {
-		if strings.EqualFold(word, want) {
-			return true
-		}
-	}
-	return false
 }

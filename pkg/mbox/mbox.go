@@ -116,7 +116,7 @@ func parseFrom(line []byte) (sender string, date time.Time, ok, inOrder bool) {
 	}
 	date = time.Date(year, month, day, hour, minute, second, 0, time.UTC).Add(-findZone(words))
 	inOrder = at > 0 && len(words[at-1]) == 3 && clockAt == at+2
-	return sender, date, date.Month() != 0, inOrder
+	return sender, date, true, inOrder
 }
 
 // findMonth finds a month with a day beside it.

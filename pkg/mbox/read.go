@@ -7,6 +7,8 @@ import (
 	"io"
 	"strconv"
 	"time"
+
+	"mailx/pkg/wire"
 )
 
 // Message is where a message is in a file.
@@ -183,7 +185,7 @@ func (s *Scanner) Copy(w io.Writer, m *Message) (st State, internal bool, err er
 	q := &quoter{to: f, undo: true, one: s.form == O}
 	in := io.Reader(io.NewSectionReader(s.file, m.TextAt, m.End-m.TextAt))
 	if m.crlf {
-		in = &crlfReader{br: bufio.NewReaderSize(in, 32<<10)}
+		in = wire.FromCRLF(in)
 	}
 	if s.form == CL2 {
 		_, err = io.Copy(struct{ io.Writer }{f}, in)
@@ -198,28 +200,4 @@ func (s *Scanner) Copy(w io.Writer, m *Message) (st State, internal bool, err er
 		err = ferr
 	}
 	return f.state(), f.isInternal(), err
-}
-
-// crlfReader gives LF for CRLF.
-type crlfReader struct{ br *bufio.Reader }
-
-// Read gives what is there up to a CR, or what that becomes.
-func (c *crlfReader) Read(p []byte) (int, error) {
-	if len(p) == 0 {
-		return 0, nil
-	}
-	if _, err := c.br.Peek(1); err != nil {
-		return 0, err
-	}
-	b, _ := c.br.Peek(min(len(p), c.br.Buffered()))
-	i := bytes.IndexByte(b, '\r')
-	switch two, _ := c.br.Peek(2); {
-	case i < 0:
-		return c.br.Read(p[:len(b)])
-	case i > 0:
-		return c.br.Read(p[:i])
-	case len(two) == 2 && two[1] == '\n':
-		c.br.Discard(1)
-	}
-	return c.br.Read(p[:1])
 }

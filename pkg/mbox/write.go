@@ -17,7 +17,7 @@ func NewWriter(w io.Writer) *Writer { return &Writer{bufio.NewWriterSize(w, 64<<
 // Flush writes what there is.
 func (w *Writer) Flush() error { return w.w.Flush() }
 
-// Add adds a message of that many octets. The error may be that of msg, or of an earlier write: see Err.
+// Add adds a message of that many octets. The error may be that of msg, or of an earlier write.
 func (w *Writer) Add(msg io.ReaderAt, size int64, sender string, date time.Time, st State) error {
 	unended, err := isUnended(msg, size)
 	if err != nil {

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"mailx/pkg/wire"
 )
 
 // Attachment is a file that goes with a message. It is streamed, never held in memory.
@@ -202,7 +204,7 @@ func (a Attachment) write(w io.Writer) error {
 
 func (a Attachment) copy(w io.Writer) error {
 	return a.with(func(r io.Reader) error {
-		_, err := io.Copy(w, &crlfReader{br: bufio.NewReader(r)})
+		_, err := io.Copy(w, wire.FromCRLF(r))
 		return err
 	})
 }

@@ -12,6 +12,8 @@ import (
 	"golang.org/x/text/encoding"
 	"golang.org/x/text/encoding/unicode"
 	"golang.org/x/text/transform"
+
+	"mailx/pkg/wire"
 )
 
 // textSample is how much of a text is looked at to choose its encoding. A longer text is written as UTF-8 in
@@ -116,7 +118,7 @@ func newTextBody(r io.Reader, o textOptions) (*textBody, error) {
 	if err != nil {
 		return nil, err
 	}
-	br := bufio.NewReader(&crlfReader{br: bufio.NewReader(r)})
+	br := bufio.NewReader(wire.FromCRLF(r))
 	sample, whole, err := readSample(br)
 	if err != nil {
 		return nil, err
@@ -338,30 +340,6 @@ func (l lfWriter) Write(p []byte) (int, error) {
 		rest = rest[min(i+1, len(rest)):]
 	}
 	return len(p), nil
-}
-
-// crlfReader gives LF for CRLF; a lone CR stays.
-type crlfReader struct{ br *bufio.Reader }
-
-func (c *crlfReader) Read(p []byte) (int, error) {
-	if len(p) == 0 {
-		return 0, nil
-	}
-	if _, err := c.br.Peek(1); err != nil {
-		return 0, err
-	}
-	b, _ := c.br.Peek(min(len(p), c.br.Buffered()))
-	i := bytes.IndexByte(b, '\r')
-	if i < 0 {
-		return c.br.Read(p[:len(b)])
-	}
-	if i > 0 {
-		return c.br.Read(p[:i])
-	}
-	if two, _ := c.br.Peek(2); len(two) == 2 && two[1] == '\n' {
-		c.br.Discard(1)
-	}
-	return c.br.Read(p[:1])
 }
 
 // lfReader gives CRLF for LF: text is in wire form before it is encoded as base64 (RFC 2045 §6.8).

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"bufio"
 	"bytes"
 	"errors"
 	"io"
@@ -349,11 +350,11 @@ func (d *DotWriter) afterCR(p []byte) []byte {
 		d.mid = false
 		return p[1:]
 	}
-	d.loneCR()
+	d.fromCRLF()
 	return p
 }
 
-func (d *DotWriter) loneCR() {
+func (d *DotWriter) fromCRLF() {
 	if d.KeepCR {
 		d.c.out = append(d.c.out, '\r')
 		d.mid = true
@@ -367,7 +368,7 @@ func (d *DotWriter) loneCR() {
 func (d *DotWriter) Close() error {
 	if d.cr {
 		d.cr = false
-		d.loneCR()
+		d.fromCRLF()
 	}
 	if d.mid {
 		d.c.out = append(d.c.out, '\r', '\n')
@@ -414,6 +415,33 @@ func (l *localForm) convert(p []byte) int {
 		n++
 	}
 	return n
+}
+
+// FromCRLF gives LF for CRLF, and leaves a CR that stands alone: for text whose lines are known to end in CRLF.
+func FromCRLF(r io.Reader) io.Reader { return &fromCRLF{bufio.NewReader(r)} }
+
+type fromCRLF struct{ br *bufio.Reader }
+
+// Read gives what is there up to a CR, or what that becomes.
+func (f *fromCRLF) Read(p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
+	if _, err := f.br.Peek(1); err != nil {
+		return 0, err
+	}
+	b, _ := f.br.Peek(min(len(p), f.br.Buffered()))
+	i := bytes.IndexByte(b, '\r')
+	switch {
+	case i < 0:
+		return f.br.Read(p[:len(b)])
+	case i > 0:
+		return f.br.Read(p[:i])
+	}
+	if two, _ := f.br.Peek(2); len(two) == 2 && two[1] == '\n' {
+		f.br.Discard(1)
+	}
+	return f.br.Read(p[:1])
 }
 
 // IsPeerFault reports an error that is the peer's mistake and leaves the dialog in step.

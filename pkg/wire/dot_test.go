@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"strings"
 	"testing"
+	"testing/iotest"
 
 	"mailx/pkg/mailtest"
 )
@@ -285,5 +286,18 @@ func BenchmarkDotWriter(b *testing.B) {
 		}
 		w.Close()
 		c.Flush()
+	}
+}
+
+func TestFromCRLF(t *testing.T) {
+	for in, want := range map[string]string{
+		"": "", "a\r\nb\r\n": "a\nb\n", "a\rb\r": "a\rb\r", "\r\r\n\n\r\n": "\r\n\n\n", "\r": "\r",
+		strings.Repeat("x", 4095) + "\r\ny": strings.Repeat("x", 4095) + "\ny",
+	} {
+		for _, r := range []io.Reader{strings.NewReader(in), iotest.OneByteReader(strings.NewReader(in)), iotest.DataErrReader(strings.NewReader(in))} {
+			if got, err := io.ReadAll(FromCRLF(r)); err != nil || string(got) != want {
+				t.Errorf("%.20q: got %.20q, %v, want %.20q", in, got, err, want)
+			}
+		}
 	}
 }
