@@ -158,7 +158,9 @@ func (t *target) dir(inbox *maildir.Dir) (*maildir.Dir, error) {
 	if err != nil && strings.Contains(t.word, "/") && t.inbox == nil {
 		if there, merr := t.changer.finder.maildir(t.word); merr == nil {
 			p, err := t.changer.part(there)
-			t.fixed = p.dir
+			if err == nil {
+				t.folders[inbox] = p.dir
+			}
 			return p.dir, err
 		}
 	}

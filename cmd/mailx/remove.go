@@ -31,7 +31,7 @@ func newRemove(e *env) *cli.Command {
 			}
 			ch.links, ch.apply = true, removeAll
 			if c.Bool("trash") {
-				t := &trash{fs: ch, folders: map[*maildir.Dir]*maildir.Dir{}, carrier: mailbox.NewCarrier(ch.fileSystem())}
+				t := &trash{changer: ch, folders: map[*maildir.Dir]*maildir.Dir{}, carrier: mailbox.NewCarrier(ch.fileSystem())}
 				defer t.carrier.Close()
 				ch.links, ch.apply = false, t.apply
 			}
@@ -54,7 +54,7 @@ const trashFolder = "Trash"
 
 // trash moves messages to the folder Trash of the mailbox that each is in. Those that are there stay there.
 type trash struct {
-	fs      *changer
+	changer *changer
 	folders map[*maildir.Dir]*maildir.Dir
 	carrier *mailbox.Carrier
 }
@@ -81,7 +81,7 @@ func (t *trash) folder(inbox *maildir.Dir) (*maildir.Dir, error) {
 	if d := t.folders[inbox]; d != nil {
 		return d, nil
 	}
-	d, err := openFolder(mailbox.NewStore(t.fs.fileSystem(), inbox), trashFolder, true)
+	d, err := openFolder(mailbox.NewStore(t.changer.fileSystem(), inbox), trashFolder, true)
 	if err == nil {
 		t.folders[inbox] = d
 	}
