@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"strings"
 	"sync"
 	"time"
 
@@ -54,7 +55,8 @@ type importer struct {
 	ch       *changer // prints
 	to       *maildir.Dir
 	form     mbox.Form
-	known    *knownTexts // nil: all is taken
+	known    *knownTexts  // nil: all is taken
+	box      *mailbox.Box // of to; nil: no message had keywords yet
 	ctx      context.Context
 	progress *progress
 	failed   failures
@@ -120,6 +122,9 @@ func (im *importer) run(sources []string) (err error) {
 	}
 	if cerr := im.commit(); err == nil {
 		err = cerr
+	}
+	if im.box != nil {
+		im.box.Close()
 	}
 	im.progress.clear()
 	if ferr := im.ch.flush(); err == nil {
@@ -289,7 +294,7 @@ func finishTogether(all []*maildir.Delivery) {
 	wg.Wait()
 }
 
-// setKeywords gives messages the keywords they had.
+// setKeywords gives messages the keywords they had, those that had the same in one go.
 func (im *importer) setKeywords(batch []*incoming) error {
 	words := map[string][]string{}
 	for _, in := range batch {
@@ -300,24 +305,32 @@ func (im *importer) setKeywords(batch []*incoming) error {
 	if len(words) == 0 {
 		return nil
 	}
-	box, err := mailbox.Open(context.WithoutCancel(im.ctx), im.ch.fileSystem(), im.to)
-	if err != nil {
+	ctx := context.WithoutCancel(im.ctx)
+	if err := im.openBox(ctx); err != nil {
 		return err
 	}
-	defer box.Close()
-	uids := map[uint32][]string{}
-	for _, m := range box.Messages() {
-		if words[m.Base] != nil {
-			uids[m.UID] = words[m.Base]
+	uids := map[string][]uint32{}
+	for _, m := range im.box.Messages() {
+		if of := words[m.Base]; of != nil {
+			key := strings.Join(of, " ")
+			uids[key] = append(uids[key], m.UID)
 		}
 	}
-	for uid, of := range uids {
-		err := box.Change(context.WithoutCancel(im.ctx), []uint32{uid}, mailbox.Change{AddKeywords: of})
-		if err != nil {
-			im.env.note("keywords %v: %v", of, err)
+	for key, of := range uids {
+		if err := im.box.Change(ctx, of, mailbox.Change{AddKeywords: strings.Fields(key)}); err != nil {
+			im.env.note("keywords %s: %v", key, err)
 		}
 	}
 	return nil
+}
+
+// openBox opens the index of the folder, or has it take in what has come since.
+func (im *importer) openBox(ctx context.Context) (err error) {
+	if im.box != nil {
+		return im.box.Sync(ctx)
+	}
+	im.box, err = mailbox.Open(ctx, im.ch.fileSystem(), im.to)
+	return err
 }
 
 // hashingWriter tells errors of writing from those of reading, and sums up.
