@@ -157,7 +157,7 @@ func TestIntakeQuota(t *testing.T) {
 		t.Errorf("announced: got %s", got)
 	}
 	if _, err := hand(t, in, stranger, long, "alice", "full"); mail.StatusOf(err).String() != "4.2.2" || len(messages(t, fsys, "alice")) != 0 {
-		t.Errorf("together with others: %v", err)
+		t.Errorf("together with others, without a queue: %v", err)
 	}
 	if got := messages(t, fsys, "full"); len(got) != 1 {
 		t.Errorf("full has %q", got)

@@ -7,7 +7,9 @@ import (
 	"testing"
 
 	"mailx/pkg/mail"
+	"mailx/pkg/maildir"
 	"mailx/pkg/smtp"
+	"mailx/pkg/vfs"
 )
 
 const fullAliases = "pair: alice, full\ncrew: full, a@two.example\nonly: full\ntwice: full, box-of-full\nbox-of-full: full+x\n" +
@@ -102,6 +104,142 @@ func TestTransportFullMember(t *testing.T) {
 		}
 		if got := messages(t, fsys, "alice"); len(got) != want.copies {
 			t.Errorf("%s: alice has %q", to, got)
+		}
+	}
+}
+
+// What a mailbox has no room for shows at the end of DATA if the peer did not say the size: those who have room get the message,
+// who has not waits by himself, and only what nobody else gets is put off.
+func TestIntakeFullAtTheEnd(t *testing.T) {
+	for name, c := range map[string]struct {
+		to     string
+		want   string
+		queued string // recipients, each entry
+		copies int    // of alice
+		broken bool   // the queue
+	}{
+		"one of two":            {to: "alice full", want: "2.0.0", queued: "full", copies: 1},
+		"whoever comes first":   {to: "full alice", want: "2.0.0", queued: "full", copies: 1},
+		"nobody else":           {to: "full", want: "4.2.2"},
+		"he by several names":   {to: "full full+x only", want: "4.2.2"},
+		"beside other hosts":    {to: "full a@two.example", want: "2.0.0", queued: "a@two.example | full"},
+		"both":                  {to: "full a@two.example alice", want: "2.0.0", queued: "a@two.example | full", copies: 1},
+		"a subaddress":          {to: "alice full+x", want: "2.0.0", queued: "full+x", copies: 1},
+		"a member of an alias":  {to: "pair", want: "2.0.0", queued: "full@here.example", copies: 1},
+		"a member, and himself": {to: "pair full", want: "2.0.0", queued: "full@here.example full", copies: 1},
+		"a forwarding alias":    {to: "crew", want: "2.0.0", queued: "a@two.example | full@here.example"},
+		"no address of his":     {to: "kept", want: "4.2.2"},
+		"the queue fails":       {to: "alice full", want: "4.3.0", copies: 1, broken: true},
+	} {
+		in, fsys := fullIntake(t)
+		s := &spool{}
+		in.Enqueue, in.AnySender = s.enqueue, true
+		in.Router.Users, in.Router.Aliases = people{"alice", "full", "mover"}, aliasFile(t, fullAliases)
+		room := in.Room
+		in.Room = func(path string, size int64) error {
+			if size == 0 { // at RCPT
+				return nil
+			}
+			return room(strings.Replace(path, "/mover", "/full", 1), size)
+		}
+		if _, err := hand(t, in, stranger, strings.Repeat("x", 60)+"\n", "full"); err != nil {
+			t.Fatal(err)
+		}
+		if c.broken {
+			s.fault = mail.Temporaryf(3, 0, "No queue")
+		}
+		_, err := hand(t, in, user, "hello\n", strings.Fields(c.to)...)
+		if got := mail.StatusOf(err).String(); got != c.want {
+			t.Errorf("%s: got %v, want %s", name, err, c.want)
+		}
+		var queued []string
+		for _, q := range s.queued {
+			rcpts, text, _ := strings.Cut(strings.TrimPrefix(q, "<s@far.example> > "), ": ")
+			if queued = append(queued, rcpts); text != "hello\n" {
+				t.Errorf("%s: queued %q", name, q)
+			}
+		}
+		if got := strings.Join(queued, " | "); got != c.queued {
+			t.Errorf("%s: queued for %q, want %q", name, got, c.queued)
+		}
+		if got := messages(t, fsys, "alice"); len(got) != c.copies {
+			t.Errorf("%s: alice has %q", name, got)
+		}
+		if got := messages(t, fsys, "full"); len(got) != 1 {
+			t.Errorf("%s: full has %q", name, got)
+		}
+		for _, user := range []string{"alice", "full"} {
+			if left, _ := fsys.ReadDirNames("/mail/" + user + "/tmp"); len(left) > 0 {
+				t.Errorf("%s: left in tmp of %s: %q", name, user, left)
+			}
+		}
+	}
+}
+
+// A sender who asked for it hears of the copy that was delivered from here, and of the other from the queue.
+func TestIntakeFullNotices(t *testing.T) {
+	in, _ := fullIntake(t)
+	s := &spool{}
+	in.Enqueue = s.enqueue
+	if _, err := hand(t, in, stranger, strings.Repeat("x", 60)+"\n", "full"); err != nil {
+		t.Fatal(err)
+	}
+	tx, err := in.Mail(t.Context(), stranger, &mail.Envelope{ID: "X1", Sender: address(t, "s@far.example")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, to := range []string{"alice", "full"} {
+		if err := tx.Rcpt(t.Context(), mail.Recipient{Address: address(t, to), Notify: mail.NotifySuccess}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	tx.Write([]byte("hello\n"))
+	if err := tx.Commit(); err != nil || len(s.queued) != 2 {
+		t.Fatalf("%v, queued %q", err, s.queued)
+	}
+	notice := s.queued[1]
+	if !strings.Contains(notice, "Final-Recipient: rfc822; alice") || strings.Contains(notice, "Final-Recipient: rfc822; full") {
+		t.Errorf("the notice is\n%s", notice)
+	}
+}
+
+// Whatever fails, and wherever the power goes: nobody is told that all is well before both have it, and nothing is half made.
+func TestIntakeFullCrash(t *testing.T) {
+	base := vfs.NewMem()
+	base.Mkdir("/mail")
+	for _, name := range []string{"alice", "full"} {
+		if _, err := maildir.Create(base, "/mail/"+name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	base.SyncAll()
+	router := testRouter(t)
+	router.Users = people{"alice", "full"}
+	var s *spool
+	op := func(fsys vfs.FS) error {
+		s = &spool{}
+		in := &Intake{Router: router, Open: func(path string) (*maildir.Dir, error) { return maildir.Open(fsys, path) }, Enqueue: s.enqueue}
+		in.Room = func(path string, size int64) error {
+			if size > 0 && path == "/mail/full" {
+				return mail.Temporaryf(2, 2, "Mailbox full")
+			}
+			return nil
+		}
+		_, err := hand(t, in, stranger, "hello\n", "full", "alice")
+		return err
+	}
+	for trial := range vfs.Trials(base, op) {
+		got := messages(t, trial.Mem, "alice")
+		if trial.Err == nil && (len(got) != 1 || len(s.queued) != 1) || len(got) > 1 {
+			t.Fatalf("%s: %v, alice has %q, queued %q", trial.What, trial.Err, got, s.queued)
+		}
+		for _, m := range got {
+			if m != "Return-Path: <s@far.example>\nhello\n" {
+				t.Fatalf("%s: alice has part of a message: %q", trial.What, m)
+			}
+		}
+		if got := messages(t, trial.Mem, "full"); len(got) > 0 {
+			t.Fatalf("%s: full has %q", trial.What, got)
 		}
 	}
 }

@@ -104,11 +104,12 @@ type intakeTx struct {
 	away   []mail.Recipient // for the queue
 	takers []taker          // the recipients taken, in their order
 
-	opened bool
-	broken map[string]error // LMTP: Maildirs that can't be written, and why
-	local  *maildir.Delivery
-	queued Spooled
-	size   int64
+	opened  bool
+	broken  map[string]error // Maildirs that can't have the message, and why; but for LMTP, those that are too full
+	local   *maildir.Delivery
+	queued  Spooled
+	waiting Spooled // for those whose mailbox is too full; see intake_full.go
+	size    int64
 
 	notes     bool    // somebody is to hear of a success: see intake_notice.go
 	notice    Spooled // that, on its way into the queue
@@ -119,9 +120,14 @@ type intakeTx struct {
 // taker is one recipient that was taken, and where its copies go.
 type taker struct {
 	rcpt   mail.Recipient
-	boxes  []string
+	boxes  []Target // mailboxes
 	away   bool
 	isMany bool // several targets
+}
+
+// hasBox reports a recipient one of whose copies goes into the Maildir at path.
+func (t *taker) hasBox(path string) bool {
+	return slices.ContainsFunc(t.boxes, func(box Target) bool { return box.Path == path })
 }
 
 // Rcpt decides about a recipient now, so that the peer learns of a wrong address and nobody has to send a bounce.
@@ -160,7 +166,7 @@ func (tx *intakeTx) take(r mail.Recipient) error {
 		if t.Kind != Mailbox {
 			continue
 		}
-		to.boxes = append(to.boxes, t.Path)
+		to.boxes = append(to.boxes, t)
 		if !slices.Contains(tx.boxes, t.Path) {
 			tx.boxes = append(tx.boxes, t.Path)
 		}
@@ -248,13 +254,18 @@ func (tx *intakeTx) openBox(path string) error {
 func (tx *intakeTx) Commit() error {
 	err := tx.open()
 	if err == nil {
+		err = tx.letWait()
+	}
+	if err == nil {
 		err = tx.openNotice(func(*taker) bool { return true })
 	}
 	if err == nil && tx.local != nil {
 		err = tx.local.Commit()
 	}
-	if err == nil && tx.queued != nil {
-		err = tx.queued.Commit()
+	for _, part := range []Spooled{tx.queued, tx.waiting} {
+		if err == nil && part != nil {
+			err = part.Commit()
+		}
 	}
 	if err != nil {
 		tx.Abort()
@@ -305,8 +316,8 @@ func (tx *intakeTx) CommitEach() []error {
 
 // fate is the verdict for a recipient after what became of the mailboxes and of the queue's part.
 func (tx *intakeTx) fate(t *taker, local, away error) (err error) {
-	for _, path := range t.boxes {
-		err = cmp.Or(err, tx.broken[path], local)
+	for _, box := range t.boxes {
+		err = cmp.Or(err, tx.broken[box.Path], local)
 	}
 	if t.away && err == nil {
 		err = away
@@ -316,7 +327,7 @@ func (tx *intakeTx) fate(t *taker, local, away error) (err error) {
 
 // isUnbroken reports a recipient all of whose mailboxes could be opened.
 func (tx *intakeTx) isUnbroken(t *taker) bool {
-	return !slices.ContainsFunc(t.boxes, func(path string) bool { return tx.broken[path] != nil })
+	return !slices.ContainsFunc(t.boxes, func(box Target) bool { return tx.broken[box.Path] != nil })
 }
 
 // Abort drops what has not been committed.
@@ -325,14 +336,9 @@ func (tx *intakeTx) Abort() error {
 	if tx.local != nil {
 		err = tx.local.Abort()
 	}
-	if tx.queued != nil {
-		if qerr := tx.queued.Abort(); err == nil {
-			err = qerr
-		}
-	}
-	if tx.notice != nil {
-		if nerr := tx.notice.Abort(); err == nil {
-			err = nerr
+	for _, part := range []Spooled{tx.queued, tx.waiting, tx.notice} {
+		if part != nil {
+			err = cmp.Or(err, part.Abort())
 		}
 	}
 	return err

@@ -157,5 +157,5 @@ func (tx *intakeTx) breakBox(path string, err error) {
 
 // isWanted reports a mailbox of somebody with whom all is well so far.
 func (tx *intakeTx) isWanted(path string) bool {
-	return slices.ContainsFunc(tx.takers, func(t taker) bool { return slices.Contains(t.boxes, path) && tx.isUnbroken(&t) })
+	return slices.ContainsFunc(tx.takers, func(t taker) bool { return t.hasBox(path) && tx.isUnbroken(&t) })
 }

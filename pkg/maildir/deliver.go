@@ -208,6 +208,17 @@ func (w *Delivery) Flush() error {
 	return w.err
 }
 
+// Text gives what was written so far, to be read before Finish, Commit or Abort.
+func (w *Delivery) Text() (io.ReaderAt, error) {
+	if w.flush(); w.err != nil {
+		return nil, w.err
+	}
+	if w.file == nil {
+		return nil, fs.ErrClosed
+	}
+	return w.file, nil
+}
+
 // Finish makes the text durable, and leaves little more to Commit than to give it its names: for callers who commit many
 // messages together. Nothing can be written after it. An error sticks, as that of Write does.
 func (w *Delivery) Finish() error {
