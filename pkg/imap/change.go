@@ -2,6 +2,7 @@ package imap
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -191,34 +192,29 @@ func (d *dialog) transfer(ctx context.Context, kind transfer) error {
 	if missing && !kind.isUID {
 		return errVanished
 	}
+	if kind.move {
+		done, err := d.sel.box.Move(ctx, box, uids...)
+		return errors.Join(d.sayMoved(copyUID(box, done)), err)
+	}
 	done, err := d.sel.box.Copy(ctx, box, uids...)
-	if err != nil {
-		return err
-	}
-	return d.finish(ctx, box, done, kind)
-}
-
-// finish says where the copies are (RFC 4315 §3, RFC 6851 §4.3), and removes the originals of a move.
-func (d *dialog) finish(ctx context.Context, box *mailbox.Box, done mailbox.Copied, kind transfer) error {
-	code := ""
-	if len(done.From) > 0 && !slices.Contains(done.To, 0) {
-		code = fmt.Sprintf("COPYUID %d %s %s", box.UIDValidity(), printSet(done.From), printSet(done.To))
-	}
-	if !kind.move && code != "" {
+	if code := copyUID(box, done); err == nil && code != "" {
 		return d.say(code, "Copied")
 	}
-	if !kind.move {
+	return err
+}
+
+// copyUID says where copies are (RFC 4315 §3); "" if there is none.
+func copyUID(box *mailbox.Box, done mailbox.Copied) string {
+	if len(done.From) == 0 || slices.Contains(done.To, 0) {
+		return ""
+	}
+	return fmt.Sprintf("COPYUID %d %s %s", box.UIDValidity(), printSet(done.From), printSet(done.To))
+}
+
+// sayMoved comes before the EXPUNGE responses, and also when not all could be moved (RFC 6851 §4.3).
+func (d *dialog) sayMoved(code string) error {
+	if code == "" {
 		return nil
 	}
-	if code != "" {
-		if err := d.line("* OK [" + code + "] Moved"); err != nil {
-			return err
-		}
-	}
-	moved := make(map[uint32]bool, len(done.From))
-	for _, uid := range done.From {
-		moved[uid] = true
-	}
-	_, err := d.sel.box.Expunge(ctx, func(m *mailbox.Message) bool { return moved[m.UID] })
-	return err
+	return d.line("* OK [" + code + "] Moved")
 }

@@ -11,6 +11,7 @@ import (
 
 	"mailx/pkg/auth"
 	"mailx/pkg/mailbox"
+	"mailx/pkg/maildir"
 	"mailx/pkg/mailtest"
 	"mailx/pkg/vfs"
 )
@@ -69,6 +70,18 @@ func testServer(fsys vfs.FS) *Server {
 	}
 }
 
+// fullStore opens mailboxes that hold as many messages as alice has.
+func fullStore(fsys vfs.FS) func(context.Context, auth.User) (*mailbox.Store, error) {
+	return func(_ context.Context, u auth.User) (*mailbox.Store, error) {
+		inbox, err := maildir.Open(fsys, "/mail/"+u.Name)
+		if err != nil {
+			return nil, err
+		}
+		inbox.Quota = func() maildir.Quota { return maildir.Quota{Count: int64(len(aliceMail()))} }
+		return mailbox.NewStore(fsys, inbox), nil
+	}
+}
+
 // serve accepts on a loopback port until the test ends, with the server that get gives at that moment.
 func serve(t testing.TB, get func() *Server) mailtest.Dialer {
 	t.Helper()
@@ -90,7 +103,7 @@ func serve(t testing.TB, get func() *Server) mailtest.Dialer {
 }
 
 // TestTranscripts runs every dialog against a server with a fresh spool. Files named remote-... have a server that
-// takes nobody for local.
+// takes nobody for local, those named full-... one whose mailboxes have no room for another message.
 func TestTranscripts(t *testing.T) {
 	mailtest.CheckLeaks(t)
 	ca := mailtest.NewCA(t)
@@ -110,6 +123,9 @@ func TestTranscripts(t *testing.T) {
 				fsys := testSpool(t)
 				plain, implicit = testServer(fsys), testServer(fsys)
 				plain.TLS, implicit.TLS, implicit.Implicit = cfg, cfg, true
+				if strings.HasPrefix(name, "full-") {
+					plain.Store, implicit.Store = fullStore(fsys), fullStore(fsys)
+				}
 				if strings.HasPrefix(name, "remote-") {
 					plain.AllowInsecureAuth = func(net.Addr) bool { return false }
 				}

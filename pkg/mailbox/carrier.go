@@ -114,14 +114,14 @@ func (c *Carrier) settle(parcels []*Parcel) {
 // renameAll moves messages by renames and gives those for which that can't be.
 func (c *Carrier) renameAll(ctx context.Context, to *maildir.Dir, parcels []*Parcel) (far []*Parcel) {
 	var worded []*Parcel
-	var arrivals []Arrival
+	var arrivals []*Arrival
 	for _, p := range parcels {
 		base := c.freeBase(p)
 		words := c.keywords(p)
 		if p.Err == nil && words != nil {
 			name := p.Message.Name
 			name.Base = base
-			worded, arrivals = append(worded, p), append(arrivals, Arrival{name, words})
+			worded, arrivals = append(worded, p), append(arrivals, &Arrival{Name: name, Keywords: words})
 		} else if p.Err == nil && c.rename(p, base) {
 			far = append(far, p)
 		}
@@ -145,7 +145,7 @@ func (c *Carrier) renameAll(ctx context.Context, to *maildir.Dir, parcels []*Par
 	return far
 }
 
-func (c *Carrier) await(ctx context.Context, to *maildir.Dir, arrivals []Arrival, bring func() error) error {
+func (c *Carrier) await(ctx context.Context, to *maildir.Dir, arrivals []*Arrival, bring func() error) error {
 	box, err := c.box(ctx, to)
 	if err != nil {
 		return err

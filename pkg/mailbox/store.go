@@ -231,14 +231,11 @@ func (s *Store) emptyInbox(ctx context.Context, new string) error {
 		return err
 	}
 	defer to.Close()
-	moved := make(map[uint32]bool)
-	for _, m := range slices.Clone(from.Messages()) {
-		if _, err := from.Copy(ctx, to, m.UID); err != nil {
-			return err
-		}
-		moved[m.UID] = true
+	uids := make([]uint32, 0, len(from.Messages()))
+	for _, m := range from.Messages() {
+		uids = append(uids, m.UID)
 	}
-	_, err = from.Expunge(ctx, func(m *Message) bool { return moved[m.UID] })
+	_, err = from.Move(ctx, to, uids...)
 	return err
 }
 
