@@ -4,7 +4,8 @@ GO         ?= go
 PREFIX     ?= /usr/local
 DESTDIR    ?=
 TAGS        = urfave_cli_no_docs
-LDFLAGS     = -s -w
+ENTRY       = $(if $(wildcard cmd/mailx/closed_$(shell $(GO) env GOOS)_$(shell $(GO) env GOARCH).s),-E main.entry)
+LDFLAGS     = -s -w $(ENTRY)
 FUZZTIME   ?= 5s
 STATICCHECK = $(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 

@@ -68,7 +68,7 @@ func (d *drafting) print(draft *message.Draft) error {
 	if err := (&letter{write: draft.Write}).bounded(d.sys.cfg.SMTP.MaxSize)(msg); err != nil {
 		return err
 	}
-	out := bufio.NewWriterSize(outputWriter{d.e.stdout}, 32<<10)
+	out := bufio.NewWriterSize(d.e.stdout, 32<<10)
 	if d.e.stdoutIsTerminal() {
 		s := &screen{w: out}
 		return cmp.Or(msg.writeTo(s), s.end(), out.Flush())

@@ -93,8 +93,8 @@ func (d *demo) play() error {
 			return fmt.Errorf("%s: %w", scene.title, err)
 		}
 	}
-	fmt.Fprintln(d.e.stdout, "\nThat was the whole round trip. Next: mailx man, mailx init.")
-	return nil
+	_, err := fmt.Fprintln(d.e.stdout, "\nThat was the whole round trip. Next: mailx man, mailx init.")
+	return err
 }
 
 func (d *demo) addUser() error {

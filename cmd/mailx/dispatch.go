@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"runtime/debug"
@@ -177,9 +178,9 @@ func harden(c *cli.Command) {
 
 // runApp runs the framework. It neither prints errors nor exits: report does.
 func (e *env) runApp(top *cli.Command, args []string) error {
-	app := e.app()
-	app.Commands = []*cli.Command{top}
-	return app.RunContext(context.Background(), append([]string{"mailx"}, args...))
+	app, out := e.app(), &stickyWriter{w: e.stdout}
+	app.Commands, app.Writer = []*cli.Command{top}, out
+	return cmp.Or(app.RunContext(context.Background(), append([]string{"mailx"}, args...)), out.err)
 }
 
 // app is the framework, hardened, without commands.
@@ -191,7 +192,6 @@ func (e *env) app() *cli.App {
 		HideVersion:               true,
 		DisableSliceFlagSeparator: true,
 		Reader:                    e.stdin,
-		Writer:                    e.stdout,
 		ErrWriter:                 e.stderr,
 		Compiled:                  e.now(),
 		ExitErrHandler:            func(*cli.Context, error) {},

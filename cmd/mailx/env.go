@@ -81,12 +81,12 @@ func (e *env) report(err error) int {
 	if err == nil || isSilent(err) {
 		return code
 	}
-	text := err.Error()
+	text := strings.Trim(err.Error(), "\n") // errors without a text may be joined with others
 	if code == exUsage {
 		text = strings.TrimSuffix(text, ".") + ". Try '" + e.prefix() + " --help'"
 		text = strings.Replace(text, "?. Try", "? Try", 1)
 	}
-	for line := range strings.SplitSeq(strings.TrimSuffix(text, "\n"), "\n") {
+	for line := range strings.SplitSeq(text, "\n") {
 		e.note("%s", line)
 	}
 	return code

@@ -71,11 +71,11 @@ func errNoMatch() error { return exitWith(exNoMatch, nil) }
 
 func isSilent(err error) bool {
 	var c *codeError
-	return errors.As(err, &c) && c.err == nil
+	return errors.As(err, &c) && c.err == nil && !isOutputError(err)
 }
 
 // exitCode is the only place where an error becomes an exit code. The first of these that the chain of err has decides:
-// a code chosen on the spot, a wrong command line, wrong configuration, a mail status, a file system error. What
+// an output that was lost, a code chosen on the spot, a wrong command line, wrong configuration, a mail status, a file system error. What
 // nobody classified is temporary.
 func exitCode(err error) int {
 	var (
@@ -89,6 +89,8 @@ func exitCode(err error) int {
 	switch {
 	case err == nil:
 		return exOK
+	case isOutputError(err):
+		return exIOErr
 	case errors.As(err, &chosen):
 		return chosen.code
 	case errors.As(err, &usage):
@@ -103,6 +105,13 @@ func exitCode(err error) int {
 		return exitOfStatus(status.MailStatus())
 	}
 	return exitOfFile(err)
+}
+
+// isOutputError reports that standard output took no more: it is full, closed, or a reader has gone. Whatever the reason, it is
+// not the disk of the spool, and nothing gets better by waiting.
+func isOutputError(err error) bool {
+	var path *fs.PathError
+	return errors.As(err, &path) && path.Path == os.Stdout.Name() && path.Op != "open"
 }
 
 // exitOfFile classifies errors of the file system. What is not one is temporary.

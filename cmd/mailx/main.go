@@ -67,4 +67,4 @@ func verbs() []verb {
 	}
 }
 
-func main() { os.Exit(run(os.Args, streams{in: os.Stdin, out: os.Stdout, err: os.Stderr})) }
+func main() { os.Exit(run(os.Args, openedStreams())) }

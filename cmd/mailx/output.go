@@ -335,6 +335,19 @@ func (p *printer) paint(cell string, i int, heading bool) string {
 	return "\x1b[" + sgr + "m" + cell + "\x1b[0m"
 }
 
+// stickyWriter keeps the first error of a writer, for printing that is not checked line by line.
+type stickyWriter struct {
+	w   io.Writer
+	err error
+}
+
+func (s *stickyWriter) Write(p []byte) (n int, err error) {
+	if s.err == nil {
+		n, s.err = s.w.Write(p)
+	}
+	return n, s.err
+}
+
 // printPaths prints file names one a line, or ended by NUL (-0) for xargs -0. Names with a line break are only right
 // with NUL.
 func printPaths(w io.Writer, paths []string, nul bool) error {

@@ -73,7 +73,7 @@ func (e *env) post(ctx context.Context, opt *sendOptions) error {
 // dryRun prints the octets that would be sent to stdout, and the envelope as comments to stderr.
 func (e *env) dryRun(l *letter, crlf bool, maxSize int64) error {
 	e.showEnvelope(l)
-	out := bufio.NewWriterSize(outputWriter{e.stdout}, 32<<10)
+	out := bufio.NewWriterSize(e.stdout, 32<<10)
 	write := l.bounded(maxSize)
 	if e.stdoutIsTerminal() {
 		s := &screen{w: out}
@@ -99,15 +99,4 @@ func (e *env) showEnvelope(l *letter) {
 		}
 		fmt.Fprintln(e.stderr)
 	}
-}
-
-// outputWriter gives a failure to print an exit code of its own.
-type outputWriter struct{ w io.Writer }
-
-func (o outputWriter) Write(p []byte) (int, error) {
-	n, err := o.w.Write(p)
-	if err != nil {
-		err = exitWith(exIOErr, err)
-	}
-	return n, err
 }
