@@ -57,7 +57,7 @@ func (s *conversation) extensions() []string {
 	if l := s.limits(); l != "" {
 		ext = append(ext, "LIMITS"+l) // RFC 9422
 	}
-	if s.srv.TLS != nil && s.peer.TLS == nil {
+	if s.mayStartTLS() {
 		ext = append(ext, "STARTTLS") // RFC 3207
 	}
 	if s.srv.TLS != nil && s.peer.TLS != nil {
@@ -71,6 +71,8 @@ func (s *conversation) extensions() []string {
 	}
 	return append(ext, "HELP")
 }
+
+func (s *conversation) mayStartTLS() bool { return s.srv.TLS != nil && s.peer.TLS == nil }
 
 // limits are those of RFC 9422 that hold for this peer. A value has at most six digits there; a larger one is no limit that
 // anybody meets.

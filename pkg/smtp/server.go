@@ -19,6 +19,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"strings"
 	"time"
 
 	"mailx/pkg/auth"
@@ -292,13 +293,28 @@ func (s *conversation) vrfy(_ context.Context, a *wire.Args) error {
 	return s.say(reply(252, mail.Status{Class: 2, Subject: 1, Detail: 5}, "Send the mail and see"))
 }
 
+// help lists the commands that this session would take (RFC 5321 §4.1.1.8), as EHLO lists what works.
 func (s *conversation) help(context.Context, *wire.Args) error {
-	hello := "HELO EHLO"
+	return s.say(&Reply{Code: 214, Status: mail.Status{Class: 2}, Lines: []string{strings.Join(s.verbs(), " "), "RFC 5321"}})
+}
+
+func (s *conversation) verbs() []string {
+	verbs := []string{"HELO", "EHLO"}
 	if s.srv.LMTP {
-		hello = "LHLO"
+		verbs = []string{"LHLO"}
 	}
-	return s.say(&Reply{Code: 214, Status: mail.Status{Class: 2}, Lines: []string{
-		hello + " MAIL RCPT DATA BDAT RSET NOOP VRFY EXPN HELP STARTTLS AUTH QUIT",
-		"RFC 5321",
-	}})
+	verbs = append(verbs, "MAIL", "RCPT", "DATA", "BDAT", "RSET", "NOOP", "VRFY")
+	if s.srv.Expand != nil {
+		verbs = append(verbs, "EXPN")
+	}
+	if s.mayStartTLS() {
+		verbs = append(verbs, "STARTTLS")
+	}
+	if s.peer.User == "" && len(s.mechanisms()) > 0 {
+		verbs = append(verbs, "AUTH")
+	}
+	if s.isFront {
+		verbs = append(verbs, "XCLIENT")
+	}
+	return append(verbs, "HELP", "QUIT")
 }
