@@ -15,6 +15,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"mailx/pkg/config"
+	"mailx/pkg/session"
 )
 
 // streams are the three descriptors that a process is born with.
@@ -96,6 +97,9 @@ func (e *env) report(err error) int {
 func (e *env) config() (*config.Config, error) {
 	if e.cfg != nil {
 		return e.cfg, nil
+	}
+	if err := session.CheckDescriptors(); err != nil { // before the first file is opened: see there
+		return nil, err
 	}
 	cfg, err := config.Load(e.sources())
 	if err != nil {

@@ -75,8 +75,8 @@ func isSilent(err error) bool {
 }
 
 // exitCode is the only place where an error becomes an exit code. The first of these that the chain of err has decides:
-// an output that was lost, a code chosen on the spot, a wrong command line, wrong configuration, a mail status, a file system error. What
-// nobody classified is temporary.
+// an output that was lost, a code chosen on the spot, a wrong command line, a shortage, wrong configuration, a mail status, a file
+// system error. What nobody classified is temporary.
 func exitCode(err error) int {
 	var (
 		chosen *codeError
@@ -97,6 +97,8 @@ func exitCode(err error) int {
 		return exUsage
 	case errors.As(err, &bug):
 		return exSoftware
+	case isShortage(err):
+		return exTempFail
 	case errors.As(err, &conf), errors.As(err, &confs):
 		return exConfig
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
@@ -114,6 +116,11 @@ func isOutputError(err error) bool {
 	return errors.As(err, &path) && path.Path == os.Stdout.Name() && path.Op != "open"
 }
 
+// isShortage reports a want of descriptors or memory, which says nothing about the file that could not be read for it.
+func isShortage(err error) bool {
+	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) || errors.Is(err, syscall.ENOMEM)
+}
+
 // exitOfFile classifies errors of the file system. What is not one is temporary.
 func exitOfFile(err error) int {
 	var (
@@ -128,8 +135,7 @@ func exitOfFile(err error) int {
 	case errors.Is(err, fs.ErrExist), errors.Is(err, syscall.EROFS), errors.Is(err, syscall.ENOTDIR),
 		errors.Is(err, syscall.EISDIR):
 		return exCantCreate
-	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT), errors.Is(err, syscall.EMFILE),
-		errors.Is(err, syscall.ENFILE), errors.Is(err, syscall.ENOMEM):
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		return exTempFail
 	case errors.As(err, &path), errors.As(err, &link), errors.Is(err, syscall.EIO):
 		return exIOErr

@@ -49,6 +49,8 @@ func TestExitCode(t *testing.T) {
 		{pathError(syscall.EPERM), 77},
 		{&config.Error{Text: "x"}, 78},
 		{config.Errors{{Text: "x"}}, 78},
+		{config.Errors{{Text: "x", Err: pathError(syscall.EACCES)}}, 78},
+		{config.Errors{{Text: "x"}, {Text: "y", Err: pathError(syscall.EMFILE)}}, 75},
 		{errors.New("nobody knows"), 75},
 		{io.ErrUnexpectedEOF, 75},
 		{context.Canceled, 75},

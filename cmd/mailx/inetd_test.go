@@ -166,3 +166,50 @@ func TestInetdBehindAProxy(t *testing.T) {
 		t.Errorf("%v\n%s", err, text)
 	}
 }
+
+// TestInetdFewDescriptors: a want of descriptors is temporary, however bad it is. The peer hears so, the exit code says so, nothing
+// is half done, and the Go runtime, which can't live without its poller, leaves no stack trace.
+func TestInetdFewDescriptors(t *testing.T) {
+	home, bin := t.TempDir(), mailtest.Binary(t)
+	conf := filepath.Join(home, "config.toml")
+	if err := os.WriteFile(conf, []byte("hostname = 'h.example'\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	const dialog = "EHLO x\r\nMAIL FROM:<a@far.example>\r\nRCPT TO:<postmaster@h.example>\r\nQUIT\r\n"
+	for verb, sorry := range map[string]string{"serve-smtp --inetd": "421 4.3.0 ", "sendmail -bs": "421 4.3.0 ",
+		"serve-pop3 --inetd": "-ERR [SYS/TEMP] ", "serve-imap --inetd": "* BYE [UNAVAILABLE] "} {
+		served := false
+		for limit := 4; limit <= 30; limit++ {
+			var stdout, stderr strings.Builder
+			cmd := exec.Command("/bin/sh", "-c", fmt.Sprintf(`ulimit -n %d; exec "$0" %s`, limit, verb), bin)
+			cmd.Env, cmd.Dir = mailtest.Env(home, "MAILX_CONFIG="+conf), home
+			cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(dialog), &stdout, &stderr
+			cmd.Run()
+			out, code := stdout.String(), cmd.ProcessState.ExitCode()
+			switch {
+			case strings.HasPrefix(out, sorry) && code == exTempFail && strings.Contains(stderr.String(), "too many open files"):
+			case code != 0 || strings.Contains(out, "\n5") && !strings.Contains(out, "\n4"):
+				t.Errorf("%s with %d descriptors: exit %d, stdout %q, stderr\n%s", verb, limit, code, out, stderr.String())
+			default:
+				served = true
+			}
+		}
+		if !served {
+			t.Errorf("%s: never served", verb)
+		}
+	}
+}
+
+// TestInetdSaysSorry: trouble with the configuration is ours, and a reason for the peer to come back.
+func TestInetdSaysSorry(t *testing.T) {
+	p := startInetd(t, t.TempDir(), onStdin, nil, "serve-smtp --inetd --set smtp.role=wrong 2>/dev/null")
+	p.cmd.Wait()
+	if code := p.cmd.ProcessState.ExitCode(); p.said != sorrySMTP+"\r\n" || code != exConfig {
+		t.Errorf("exit %d, %q", code, p.said)
+	}
+	p = startInetd(t, t.TempDir(), onDescriptor3, []string{"LISTEN_FDS=1"}, "serve-smtp --inetd --set smtp.role=wrong 2>/dev/null")
+	p.cmd.Wait()
+	if p.said != sorrySMTP+"\r\n" {
+		t.Errorf("on descriptor 3: %q", p.said)
+	}
+}

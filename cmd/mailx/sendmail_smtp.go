@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"os"
 	"os/signal"
@@ -17,16 +18,18 @@ import (
 // as serve-smtp does: nobody becomes an open relay by a line that is right for another sendmail.
 func (e *env) sendmailSMTP(ctx context.Context) error {
 	signal.Ignore(syscall.SIGPIPE)
+	var nc net.Conn
 	sys, err := e.system()
-	if err != nil {
-		return err
+	if err == nil {
+		nc, err = session.Stdio(os.Getenv)
 	}
-	nc, err := session.Stdio(os.Getenv)
 	if err != nil {
+		session.Apologize(os.Getenv, sorrySMTP)
 		return err
 	}
 	srv, err := sys.pipeSMTP(nc)
 	if err != nil {
+		fmt.Fprint(nc, sorrySMTP+"\r\n")
 		return err
 	}
 	server := &session.Server{

@@ -111,11 +111,11 @@ func (e *env) serveOne(ctx context.Context, sys *system, s service) error {
 	if s.needsTLS && !sys.cfg.SMTP.AllowInsecureAuth {
 		return sys.noCertificate(s.role)
 	}
-	nc, err := session.Stdio(os.Getenv)
-	if err != nil {
+	if err := sys.becomeUser(); err != nil {
 		return err
 	}
-	if err := sys.becomeUser(); err != nil {
+	nc, err := session.Stdio(os.Getenv)
+	if err != nil {
 		return err
 	}
 	server := e.sessions(sys, s)
@@ -123,6 +123,22 @@ func (e *env) serveOne(ctx context.Context, sys *system, s service) error {
 	server.Tally = &session.Tally{Path: path.Join(sys.cfg.Spool, "state/refused")}
 	server.ServeOne(ctx, nc)
 	return nil
+}
+
+// Words for the peers of a process that can't serve its connection: trouble of ours is no reason to give up.
+const (
+	sorrySMTP = "421 4.3.0 Service not available now, try again later"
+	sorryPOP3 = "-ERR [SYS/TEMP] Service not available now, try again later"
+	sorryIMAP = "* BYE [UNAVAILABLE] Service not available now, try again later"
+)
+
+// apologize says a line to the peer of --inetd if there is no session; err is why. Who typed something wrong is no peer.
+func (e *env) apologize(c *cli.Context, line string, err error) error {
+	var usage *usageError
+	if err != nil && c.Bool("inetd") && !c.Bool("tls") && !errors.As(err, &usage) {
+		session.Apologize(os.Getenv, line)
+	}
+	return err
 }
 
 // sessions is the server of a service.

@@ -18,7 +18,7 @@ func newServeIMAP(e *env) *cli.Command {
 		Description: "Folders are those of the Maildir, and other programs may work on them meanwhile. Passwords in clear are\n" +
 			"taken on loopback only; elsewhere clients need TLS.",
 		Flags:  e.serveFlags("imap"),
-		Action: func(c *cli.Context) error { return e.serveIMAP(c) },
+		Action: func(c *cli.Context) error { return e.apologize(c, sorryIMAP, e.serveIMAP(c)) },
 	}
 }
 

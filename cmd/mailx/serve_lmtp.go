@@ -27,7 +27,7 @@ func newServeLMTP(e *env) *cli.Command {
 			e.keyFlag("domain", "domains", "mail for `DOMAIN` is delivered here (may be repeated)"),
 			e.keyFlag("max-size", "smtp.max_size", "refuse messages over `SIZE`, such as 50M"),
 		},
-		Action: func(c *cli.Context) error { return e.serveLMTP(c) },
+		Action: func(c *cli.Context) error { return e.apologize(c, sorrySMTP, e.serveLMTP(c)) },
 	}
 }
 

@@ -13,7 +13,7 @@ func newServePOP3(e *env) *cli.Command {
 		Description: "A session sees the mailbox as it was at login. Messages are removed at QUIT, and only when the\n" +
 			"client asked for it. Passwords in clear are taken on loopback only; elsewhere clients need TLS.",
 		Flags:  e.serveFlags("pop3"),
-		Action: func(c *cli.Context) error { return e.servePOP3(c) },
+		Action: func(c *cli.Context) error { return e.apologize(c, sorryPOP3, e.servePOP3(c)) },
 	}
 }
 

@@ -23,7 +23,7 @@ func newServeSMTP(e *env) *cli.Command {
 			e.keyFlag("domain", "domains", "mail for `DOMAIN` is delivered here (may be repeated)"),
 			e.keyFlag("max-size", "smtp.max_size", "refuse messages over `SIZE`, such as 50M"),
 		),
-		Action: func(c *cli.Context) error { return e.serveSMTP(c) },
+		Action: func(c *cli.Context) error { return e.apologize(c, sorrySMTP, e.serveSMTP(c)) },
 	}
 }
 

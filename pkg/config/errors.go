@@ -10,7 +10,10 @@ type Error struct {
 	Value  string // as it was given; never a secret
 	Origin string // "file:line", "$VARIABLE" or "--flag"
 	Text   string // what is wrong and what is allowed
+	Err    error  // why a file can't be read; nil if its text is wrong
 }
+
+func (e *Error) Unwrap() error { return e.Err }
 
 // Error is one line: origin, key, value, what is wrong.
 func (e *Error) Error() string {
@@ -37,6 +40,14 @@ func (e Errors) Error() string {
 		lines[i] = one.Error()
 	}
 	return strings.Join(lines, "\n")
+}
+
+func (e Errors) Unwrap() []error {
+	all := make([]error, len(e))
+	for i, one := range e {
+		all[i] = one
+	}
+	return all
 }
 
 // suggest names the key that was probably meant: the same last word under another table, or one that differs in "-",

@@ -22,7 +22,7 @@ func (l *loader) file(name string, must bool) {
 	f, err := os.Open(name)
 	if err != nil {
 		if must || !errors.Is(err, fs.ErrNotExist) {
-			l.fail("", "", name, reason(err))
+			l.failFile(name, err)
 		}
 		return
 	}
@@ -30,7 +30,7 @@ func (l *loader) file(name string, must bool) {
 	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
 	switch {
 	case err != nil:
-		l.fail("", "", name, reason(err))
+		l.failFile(name, err)
 		return
 	case len(data) > maxFile:
 		l.fail("", "", name, "larger than 1 MiB")

@@ -88,6 +88,10 @@ func (l *loader) fail(key, value, origin, text string) {
 	l.errs = append(l.errs, &Error{Key: key, Value: value, Origin: origin, Text: text})
 }
 
+func (l *loader) failFile(name string, err error) {
+	l.errs = append(l.errs, &Error{Origin: name, Text: reason(err), Err: err})
+}
+
 // key finds a key, making the account or the route that it names. Its name is the full one, with the domain of a route in any
 // letter case.
 func (l *loader) key(name string) (Key, bool) {
@@ -215,7 +219,7 @@ func (l *loader) confD(system string) []string {
 	dir := filepath.Join(filepath.Dir(system), "conf.d")
 	entries, err := os.ReadDir(dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		l.fail("", "", dir, reason(err))
+		l.failFile(dir, err)
 	}
 	var names []string
 	for _, e := range entries {

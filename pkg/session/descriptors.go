@@ -1,6 +1,7 @@
 package session
 
 import (
+	"fmt"
 	"net"
 	"syscall"
 
@@ -27,6 +28,25 @@ func descriptorLimit() uint64 {
 		return unix.RLIM_INFINITY
 	}
 	return limit.Cur
+}
+
+// minDescriptors is what a process needs to get anywhere: two for the poller of the Go runtime, which ends the process with a
+// stack trace and exit 2 where it can't have them; one for the connection; and one for a file.
+const minDescriptors = 4
+
+// CheckDescriptors says whether there are descriptors enough to begin: an error (EMFILE) is a reason to try again later.
+func CheckDescriptors() error {
+	free, err := unix.FcntlInt(0, unix.F_DUPFD_CLOEXEC, 0)
+	if err == nil {
+		unix.Close(free)
+		if uint64(free)+minDescriptors > descriptorLimit() {
+			err = unix.EMFILE
+		}
+	}
+	if err == nil || err == unix.EBADF { // without a standard input
+		return nil
+	}
+	return fmt.Errorf("only %d descriptors are allowed (ulimit -n, LimitNOFILE=), and too few are left: %w", descriptorLimit(), err)
 }
 
 // descriptorOf gives the number of a connection's descriptor, -1 if it has none. The kernel gives the lowest number that is free,

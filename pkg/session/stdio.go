@@ -185,6 +185,18 @@ func Passed(getenv func(string) string) ([]net.Listener, error) {
 	return ls, nil
 }
 
+// Apologize says a line to the peer of a process that can't serve it, before Stdio has given the connection away. Then the peer
+// knows that it has to try again, and need not guess.
+func Apologize(getenv func(string) string, line string) {
+	conn := 1
+	if n, err := passedSockets(getenv); err == nil && n == 1 && isConnected(firstPassed) {
+		conn = firstPassed
+	} else if _, err := unix.GetsockoptInt(0, unix.SOL_SOCKET, unix.SO_TYPE); err == nil {
+		conn = 0
+	}
+	unix.Write(conn, []byte(line+"\r\n"))
+}
+
 // passedSockets is how many descriptors were passed to this process, from firstPassed on.
 func passedSockets(getenv func(string) string) (int, error) {
 	pid := getenv("LISTEN_PID")
