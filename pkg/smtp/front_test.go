@@ -33,7 +33,7 @@ func TestFrontDialogs(t *testing.T) {
 	}
 	dial := front(false)
 	opt := mailtest.Options{TLS: ca.ClientConfig("hamburger.edu"), DialTLS: front(true)}
-	for _, name := range []string{"offer", "begins-anew", "in-transaction", "syntax"} {
+	for _, name := range []string{"offer", "begins-anew", "in-transaction", "syntax", "help"} {
 		t.Run(name, func(t *testing.T) {
 			mailtest.RunTranscript(t, "../../testdata/dialogs/smtp-front/xclient-"+name+".txt", dial, opt)
 		})
@@ -58,6 +58,44 @@ func TestFrontDialogs(t *testing.T) {
 	mailtest.RunTranscripts(t, "../../testdata/dialogs/smtp-early/*.txt", mailtest.DialTCP(l.Addr().String()), mailtest.Options{})
 	l.Close()
 	<-served
+}
+
+// short is a memory without room for more than 3000 octets.
+type short struct{ memory }
+
+var errNoRoom = mail.Temporaryf(3, 1, "Insufficient system storage")
+
+func (s *short) Mail(ctx context.Context, p *Peer, env *mail.Envelope) (Tx, error) {
+	if env.Size > 3000 {
+		return nil, errNoRoom
+	}
+	tx, err := s.memory.Mail(ctx, p, env)
+	return &shortTx{Tx: tx}, err
+}
+
+type shortTx struct {
+	Tx
+	size int
+}
+
+func (tx *shortTx) Write(b []byte) (int, error) {
+	if tx.size += len(b); tx.size > 3000 {
+		return 0, errNoRoom
+	}
+	return tx.Tx.Write(b)
+}
+
+// What servers of other roles refuse: one that has nothing but SMTP, and one for submission.
+func TestRoleDialogs(t *testing.T) {
+	bare := startServer(t, &Server{Hostname: "hamburger.edu", Backend: &short{}, MaxSize: 5000})
+	mailtest.RunTranscripts(t, "../../testdata/dialogs/smtp-bare/*.txt", bare, mailtest.Options{})
+	ca := mailtest.NewCA(t)
+	submission := func(implicit bool) mailtest.Dialer {
+		return startServer(t, &Server{Hostname: "hamburger.edu", Backend: &memory{}, Auth: bobOnly{}, AuthRequired: true, TLSRequired: true,
+			TLS: ca.ServerConfig("hamburger.edu"), Implicit: implicit, MaxHold: 24 * time.Hour})
+	}
+	mailtest.RunTranscripts(t, "../../testdata/dialogs/smtp-submission/*.txt", submission(false),
+		mailtest.Options{TLS: ca.ClientConfig("hamburger.edu"), DialTLS: submission(true)})
 }
 
 // elsewhere is a connection from an address that is not ours.
