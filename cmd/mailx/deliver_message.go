@@ -7,6 +7,7 @@ import (
 	"io"
 
 	"mailx/pkg/mail"
+	"mailx/pkg/mbox"
 	"mailx/pkg/message"
 )
 
@@ -45,13 +46,24 @@ func (l *lastOctet) Write(p []byte) (int, error) {
 	return l.w.Write(p)
 }
 
-// dropEnvelopeLines takes away what MTAs put above a message for an MDA: the "From " line of an mbox and, if we write
-// one ourselves, the Return-Path.
+// dropAbove takes away what is no part of a message that was handed over alone: see mbox.Above.
+func dropAbove(br *bufio.Reader) error {
+	head, err := br.Peek(len(">From "))
+	if err == nil && mbox.MayBeAbove(head) {
+		head, err = br.Peek(mbox.MaxAbove)
+	}
+	if err != nil && err != io.EOF {
+		return err
+	}
+	_, err = br.Discard(mbox.Above(head))
+	return err
+}
+
+// dropEnvelopeLines takes away what MTAs put above a message for an MDA: the line of an mbox and, if we write one ourselves,
+// the Return-Path.
 func dropEnvelopeLines(br *bufio.Reader, returnPath bool) error {
-	if b, _ := br.Peek(len("From ")); string(b) == "From " {
-		if err := dropLine(br); err != nil {
-			return err
-		}
+	if err := dropAbove(br); err != nil {
+		return err
 	}
 	const field = "Return-Path:"
 	if b, _ := br.Peek(len(field)); !returnPath || !bytes.EqualFold(b, []byte(field)) {

@@ -56,7 +56,9 @@ func TestFillDelivery(t *testing.T) {
 		{"mbox", "From a@b Mon\nA: b\n\nx\n", trace, trace + "A: b\n\nx\n"},
 		{"mbox, nobody says", "From a@b Mon\nReturn-Path: <o@x>\nA: b\n\n", "", "Return-Path: <o@x>\nA: b\n\n"},
 		{"mbox with CRLF", "From a@b Mon\r\nA: b\r\n\r\nx\r\n", trace, trace + "A: b\n\nx\n"},
-		{"long mbox line", "From " + long + "A: b\n\n", trace, trace + "A: b\n\n"},
+		{"mbox line without a date", "From a@b\n>From c@d\nA: b\n\n", trace, trace + "A: b\n\n"},
+		{"text, no mbox line", "From here on\nit is text.\n", trace, trace + "\nFrom here on\nit is text.\n"},
+		{"long line, no mbox line", "From " + long + "A: b\n\n", trace, trace + "\nFrom " + long + "A: b\n\n"},
 		{"a header field From", "From: a@b\n\n", trace, trace + "From: a@b\n\n"},
 		{"quoted", ">From a@b Mon\n", trace, trace + "\n>From a@b Mon\n"},
 		{"old return path", "return-PATH:\n <o@x>\n\t(c)\nA: b\n\n", trace, trace + "A: b\n\n"},
@@ -80,7 +82,7 @@ func TestFillDelivery(t *testing.T) {
 			}
 		}
 	}
-	for _, in := range []string{"", "From a@b Mon\n", "From a@b", "Return-Path: <o@x>\n"} {
+	for _, in := range []string{"", "From a@b Tue Nov 14 22:13:20 2023\n", "From a@b Tue Nov 14 22:13:20 2023", "Return-Path: <o@x>\n"} {
 		if err := fillDelivery(io.Discard, strings.NewReader(in), []byte(trace)); exitCode(err) != exDataErr {
 			t.Errorf("%q: got %v, want exit 65", in, err)
 		}
@@ -90,7 +92,7 @@ func TestFillDelivery(t *testing.T) {
 // FuzzFillDelivery: what is stored does not depend on how the message arrives in pieces, starts with our Return-Path,
 // and is in local form.
 func FuzzFillDelivery(f *testing.F) {
-	for _, s := range []string{"A: b\n\nx\n", "From a\nReturn-Path: x\r\n y\r\n\r\nz", "x", "\r\r\n", "Return-Path:"} {
+	for _, s := range []string{"A: b\n\nx\n", "From a\nReturn-Path: x\r\n y\r\n\r\nz", "From a\n>From b\nA: b\n", "From x\ny\n", "x", "\r\r\n", "Return-Path:"} {
 		f.Add([]byte(s))
 	}
 	const trace = "Return-Path: <new@x>\n"

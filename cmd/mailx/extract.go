@@ -123,7 +123,7 @@ func (x *extractor) run(words []string) error {
 // message does what is to be done with the parts of one message that are wanted.
 func (x *extractor) message(name string) error {
 	m := x.finder.find(name).locate()
-	f, err := m.open()
+	f, err := m.openMessage()
 	if err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"os"
 	"path"
 	"strings"
@@ -13,6 +14,7 @@ import (
 
 	"mailx/pkg/mail"
 	"mailx/pkg/maildir"
+	"mailx/pkg/mbox"
 	"mailx/pkg/vfs"
 )
 
@@ -134,6 +136,38 @@ func (m mailFile) open() (openFile, error) {
 	defer f.Close()
 	return copyAside(f)
 }
+
+// openMessage opens the message without what may stand above its header: see mbox.Above. Programs save messages like that, and
+// pipe them.
+func (m mailFile) openMessage() (openFile, error) {
+	f, err := m.open()
+	if err != nil {
+		return nil, err
+	}
+	return messageOnly(f)
+}
+
+func messageOnly(f openFile) (openFile, error) {
+	head := make([]byte, mbox.MaxAbove)
+	n, err := f.ReadAt(head, 0)
+	if err != nil && err != io.EOF {
+		f.Close()
+		return nil, err
+	}
+	if above := int64(mbox.Above(head[:n])); above > 0 {
+		return &messageFile{f, io.NewSectionReader(f, above, math.MaxInt64-above)}, nil
+	}
+	return f, nil
+}
+
+// messageFile is the message in a file with something above it.
+type messageFile struct {
+	openFile
+	below *io.SectionReader
+}
+
+func (m *messageFile) Read(p []byte) (int, error)             { return m.below.Read(p) }
+func (m *messageFile) ReadAt(p []byte, at int64) (int, error) { return m.below.ReadAt(p, at) }
 
 // copyAside copies a stream into a file that has no name.
 func copyAside(r io.Reader) (*os.File, error) {

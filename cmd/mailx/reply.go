@@ -111,7 +111,7 @@ func (e *env) readAnswerOptions(c *cli.Context, word string, rcpts []string) (*s
 func (e *env) openOne(word string) (mailFile, openFile, error) {
 	if word != "-" {
 		m := newPathFinder().find(word).locate()
-		f, err := m.open()
+		f, err := m.openMessage()
 		return m, f, err
 	}
 	br := bufio.NewReaderSize(e.input(), maxPath)
@@ -120,7 +120,7 @@ func (e *env) openOne(word string) (mailFile, openFile, error) {
 		if name := strings.TrimRight(string(start), "\n\x00"); name != "" && !strings.ContainsAny(name, "\n\x00") {
 			m := newPathFinder().find(name).locate()
 			if _, err := os.Lstat(m.path()); err == nil {
-				f, err := m.open()
+				f, err := m.openMessage()
 				return m, f, err
 			}
 		}
@@ -128,7 +128,11 @@ func (e *env) openOne(word string) (mailFile, openFile, error) {
 		return mailFile{}, nil, err
 	}
 	f, err := copyAside(br)
-	return mailFile{name: "standard input"}, f, err
+	if err != nil {
+		return mailFile{}, nil, err
+	}
+	only, err := messageOnly(f)
+	return mailFile{name: "standard input"}, only, err
 }
 
 // mark sets the flag R, which mail programs show.

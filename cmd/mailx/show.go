@@ -48,6 +48,7 @@ type shower struct {
 	mark   bool
 	marked map[*maildir.Dir]bool // to be synced
 	html   bool                  // show HTML where there is no plain text
+	isRaw  bool                  // show the file as it is
 	titles bool                  // a line with the path before each message
 	shown  int
 
@@ -86,7 +87,7 @@ func (s *shower) choose(c *cli.Context) {
 	s.choosePlain()
 	switch {
 	case c.Bool("raw"):
-		s.show, s.titles = s.raw, false
+		s.show, s.isRaw, s.titles = s.raw, true, false
 	case c.IsSet("part"):
 		s.show, s.titles = func(_ *record, f openFile) error { return s.part(f, c.String("part")) }, false
 	case c.Bool("json"):
@@ -150,7 +151,11 @@ func (s *shower) run(words []string, nul bool) error {
 // message shows one message. Errors are reported, after what was shown before them, and the next one is shown.
 func (s *shower) message(name string) {
 	m := s.finder.find(name).locate()
-	f, err := m.open()
+	open := m.openMessage
+	if s.isRaw {
+		open = m.open
+	}
+	f, err := open()
 	if err == nil {
 		defer f.Close()
 		s.title(name)
