@@ -2,6 +2,7 @@ package main
 
 import (
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -15,15 +16,19 @@ func newForward(e *env) *cli.Command {
 		Usage:     "compose a message that sends another one on, and print it",
 		ArgsUsage: "path | - [address ...]",
 		Description: "The text of the message stands in the new one, with its main fields above, and what was attached is attached\n" +
-			"again. It goes to standard output, for an editor and mailx send -t. Nothing is sent or stored. \"-\" is the message on\n" +
-			"standard input, or its path there.",
+			"again; one that is signed or encrypted is attached whole. It goes to standard output, for an editor and mailx send -t.\n" +
+			"Nothing is sent or stored. \"-\" is the message on standard input, or its path there.",
 		Flags: append(e.composeFlags(),
 			&cli.BoolFlag{Name: "as-attachment", Usage: "attach the message whole, octet for octet"},
+			&cli.BoolFlag{Name: "as-text", Usage: "put its text in, even if it is signed or encrypted"},
 			&cli.BoolFlag{Name: "mark", Usage: "mark the message as passed on"},
 		),
 		Action: func(c *cli.Context) error {
 			words := c.Args().Slice()
-			if len(words) == 0 {
+			switch {
+			case c.Bool("as-attachment") && c.Bool("as-text"):
+				return usagef("either --as-attachment or --as-text")
+			case len(words) == 0:
 				return usagef("which message? Give its path, or - for standard input")
 			}
 			return e.answer(c, words[0], words[1:], (*answering).forward)
@@ -34,7 +39,7 @@ func newForward(e *env) *cli.Command {
 // forward fills in the message that is sent on.
 func (a *answering) forward() error {
 	a.thread(message.NewForward(a.root.Header))
-	if a.c.Bool("as-attachment") {
+	if a.c.Bool("as-attachment") || !a.c.Bool("as-text") && isSealed(a.root) {
 		return a.attachWhole()
 	}
 	texts, files := a.root.Content()
@@ -60,6 +65,16 @@ func (a *answering) forward() error {
 	}
 	a.o.attachments = append(again, a.o.attachments...)
 	return a.after(b.String())
+}
+
+// isSealed reports a message that is signed or encrypted, as a whole or in a part that a mailing list has put beside others: taken
+// apart it could be neither checked nor read any more. What is in a message inside of it stays together anyway.
+func isSealed(p *message.Part) bool {
+	switch p.MediaType() {
+	case "multipart/signed", "multipart/encrypted", "application/pkcs7-mime", "application/x-pkcs7-mime":
+		return true
+	}
+	return p.Type == "multipart" && slices.ContainsFunc(p.Parts, isSealed)
 }
 
 func nameOfText(p *message.Part) string {
