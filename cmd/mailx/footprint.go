@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"mailx/pkg/queue"
 )
 
 // moreProcessors lets half as many goroutines again run at once as there are processors, and one more at least. One that waits
@@ -19,6 +21,21 @@ func moreProcessors() {
 		n := runtime.GOMAXPROCS(0)
 		runtime.GOMAXPROCS(n + max(1, n/2))
 	}
+}
+
+// messagesAtOnce is how many messages of the queue are under way at most, where a process may have so many open files and parallel
+// are to be worked on. Each has its entry and a connection, or several while the addresses of a host are tried beside each other;
+// and others get ready.
+func messagesAtOnce(files uint64, parallel int) int {
+	return int(max(1, min(files/4, uint64(max(parallel, queue.DefaultAtOnce)))))
+}
+
+func openFiles() uint64 {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		return 0
+	}
+	return limit.Cur
 }
 
 // giveBackStartUp returns what only the start of a server has needed: memory, and the pages of the program itself, each of

@@ -202,6 +202,7 @@ func (e *env) queueFlush(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	opt.AtOnce = messagesAtOnce(openFiles(), sys.cfg.Queue.Parallel)
 	opt.Parallel, opt.Progress = sys.cfg.Queue.Parallel, scaled(progress.of("messages"))
 	transport, err := sys.transport(q)
 	if err != nil {

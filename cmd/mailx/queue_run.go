@@ -73,7 +73,7 @@ func (s *system) runQueue(ctx context.Context) (queue.Stats, error) {
 	asked := make(chan os.Signal, 1)
 	signal.Notify(asked, syscall.SIGUSR1)
 	defer signal.Stop(asked)
-	runner := &queue.Runner{Queue: q, Transport: transport, Parallel: s.cfg.Queue.Parallel,
+	runner := &queue.Runner{Queue: q, Transport: transport, Parallel: s.cfg.Queue.Parallel, AtOnce: messagesAtOnce(openFiles(), s.cfg.Queue.Parallel),
 		Report: func(err error) { s.env.note("%v", err) }, Asked: asked, Tell: s.tellOfQueue}
 	changed, stop, err := watchQueue(s.cfg.QueueDir)
 	if err != nil {

@@ -126,7 +126,7 @@ func (e *env) sendmailFlush(ctx context.Context, line *sendmailLine) error {
 	if err != nil {
 		return err
 	}
-	opt := queue.FlushOptions{All: !line.onlyDue, Parallel: sys.cfg.Queue.Parallel}
+	opt := queue.FlushOptions{All: !line.onlyDue, Parallel: sys.cfg.Queue.Parallel, AtOnce: messagesAtOnce(openFiles(), sys.cfg.Queue.Parallel)}
 	if line.hasSelection() {
 		if opt.IDs, err = e.selectedIDs(ctx, q, line); err != nil || len(opt.IDs) == 0 {
 			return err

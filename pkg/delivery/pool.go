@@ -158,14 +158,18 @@ func (d *destination) wake() {
 	}
 }
 
-// isCrowded reports a destination where enough have to wait, nobody knows for how long. Who hears that it is not is
-// expected there.
-func (p *pool) isCrowded(key string, limit int, now time.Time) bool {
+// isCrowded reports a destination where enough have to wait, nobody knows for how long; one is enough where there are many such
+// destinations. Who hears that it is not is expected there.
+func (p *pool) isCrowded(key string, limit int, areMany bool, now time.Time) bool {
+	enough := slowLimit
+	if areMany {
+		enough = 1
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	d := p.destination(key, limit)
 	d.coming = slices.DeleteFunc(d.coming, func(t time.Time) bool { return now.Sub(t) > slowAfter })
-	if now.Sub(d.ended) > slowAfter && d.users+len(d.coming) >= slowLimit {
+	if now.Sub(d.ended) > slowAfter && d.users+len(d.coming) >= enough {
 		return true
 	}
 	d.coming = append(d.coming, now)

@@ -29,7 +29,7 @@ const (
 // Bounds of one attempt.
 const (
 	maxAddresses    = 10 // tried for one destination
-	maxDestinations = 20 // of one message that are worked on at once
+	maxDestinations = 20 // of one message that are worked on at once, apart from slow ones: see places.go
 	connectTimeout  = 30 * time.Second
 	defaultMXPort   = 25
 	maxTransactions = 1000 // of one message at one destination
@@ -73,7 +73,9 @@ type Relay struct {
 	// Dial connects to an address; a net.Dialer's DialContext, from the source that the Route names, if nil.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 
-	pool pool
+	pool     pool
+	openings openings
+	lent     lent
 }
 
 // Account gives the route of a message to a domain that it has because of who sends it; nil: as Via says. It is called
@@ -111,11 +113,11 @@ func (r *Relay) deliver(
 		return results
 	}
 	var all sync.WaitGroup
-	places := make(chan struct{}, maxDestinations)
+	places := newPlaces(&r.lent)
 	for _, p := range parts {
-		places <- struct{}{}
+		give := places.take()
 		all.Go(func() {
-			defer func() { <-places }()
+			defer give()
 			work(p)
 		})
 	}
@@ -215,7 +217,7 @@ func (r *Relay) IsCrowded(env *mail.Envelope) bool {
 }
 
 func (r *Relay) isCrowdedAt(p *part) bool {
-	return p.err == nil && r.pool.isCrowded(p.key, r.limit(p), r.now())
+	return p.err == nil && r.pool.isCrowded(p.key, r.limit(p), r.openings.isMany(), r.now())
 }
 
 // deliverPart sends to one destination, in as many transactions as the server needs.
@@ -494,7 +496,15 @@ func isNoTLS(err error) bool {
 	return mail.StatusOf(err) == mail.Status{Class: mail.Temporary, Subject: 7, Detail: 4} && isRefused
 }
 
+// open gets a session as far as MAIL. Where others need the place it does not wait as long as it might.
 func (t *tries) open(ctx context.Context, s Server, network, address string) (*smtp.Client, error) {
+	opening, end := t.relay.openings.begin(ctx)
+	defer end()
+	c, err := t.openWithin(opening, s, network, address)
+	return c, reasonOf(opening, s, err)
+}
+
+func (t *tries) openWithin(ctx context.Context, s Server, network, address string) (*smtp.Client, error) {
 	r := t.relay
 	nc, err := t.connection(ctx, network, address)
 	if err != nil {

@@ -138,28 +138,31 @@ func TestPoolCrowded(t *testing.T) {
 	now := time.Unix(1e9, 0)
 	p := &pool{}
 	for n := range slowLimit { // who asked is expected
-		if p.isCrowded("x", 20, now) {
+		if p.isCrowded("x", 20, false, now) {
 			t.Errorf("crowded with %d expected", n)
 		}
 	}
-	if !p.isCrowded("x", 20, now) || p.isCrowded("y", 20, now) {
+	if !p.isCrowded("x", 20, false, now) || p.isCrowded("y", 20, false, now) {
 		t.Error("not crowded, or the wrong one")
+	}
+	if p.isCrowded("z", 20, true, now) || !p.isCrowded("z", 20, true, now) {
+		t.Error("where many say nothing, one is enough for each")
 	}
 	var d *destination
 	for range slowLimit {
 		d, _ = p.enter(t.Context(), "x", 20)
 	}
-	if !p.isCrowded("x", 20, now) {
+	if !p.isCrowded("x", 20, false, now) {
 		t.Error("all are there, and it is not crowded")
 	}
 	p.leave(d, true, now)
 	for range 10 {
-		if p.isCrowded("x", 20, now.Add(slowAfter)) {
+		if p.isCrowded("x", 20, false, now.Add(slowAfter)) {
 			t.Error("a message went just now, and it is crowded")
 		}
 	}
 	later := now.Add(3 * slowAfter) // nobody came; one is still there
-	if p.isCrowded("x", 20, later) || !p.isCrowded("x", 20, later) {
+	if p.isCrowded("x", 20, false, later) || !p.isCrowded("x", 20, false, later) {
 		t.Error("those who do not come are expected for ever, or not at all")
 	}
 	p.leave(d, true, now)

@@ -66,7 +66,8 @@
 // (RFC 2852) is due at that time at the latest.
 //
 // A flush that finds a destination crowded, if the [Transport] can tell (see [Crowded]), puts the entry off until the
-// others have had their turn: a destination that says nothing does not hold up the rest.
+// others have had their turn: a destination that says nothing does not hold up the rest. Nor do hundreds: the turn of a message that
+// takes long is lent to another one, up to a limit, and the more are lent the sooner (see turns.go).
 //
 // Messages that wait for their turn at the transport may have it early, behind one that goes the same way: see [Pipelining]. Then
 // the server is told of the next one while it stores the last. That costs no promise: the text of a message never leaves before the

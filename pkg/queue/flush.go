@@ -51,6 +51,10 @@ type Pipelining interface {
 // DefaultParallel is how many messages a flush works on at once.
 const DefaultParallel = 20
 
+// DefaultAtOnce is how many messages a flush or a runner has under way at most: most of them are for destinations that say
+// nothing, which do not count towards what it works on.
+const DefaultAtOnce = 1000
+
 // FlushOptions narrow and pace a flush. The zero value does what is due.
 type FlushOptions struct {
 	All      bool          // due or not; entries in .Hold and .Failed stay apart, and those the sender wants held wait
@@ -62,6 +66,7 @@ type FlushOptions struct {
 	Max      int           // at most so many messages are tried; 0: all
 	Pause    time.Duration // between the beginnings of two tries
 	Parallel int           // DefaultParallel if 0
+	AtOnce   int           // messages under way with those of silent destinations; DefaultAtOnce if 0
 	// Progress is told how many of the entries that are due are done with, at the beginning and after each; may be nil. The
 	// calls may come at once.
 	Progress func(done, due int)

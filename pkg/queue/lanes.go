@@ -100,7 +100,11 @@ func (q *Queue) recipientsOf(s spot) (env *mail.Envelope, rcpts []mail.Recipient
 // enlist gives a lane its turn if it can use one.
 func (r *running) enlist(l *lane) {
 	room := r.perLane * perTurn
-	if time.Since(l.ended) > slowAfter {
+	switch {
+	case time.Since(l.ended) <= slowAfter:
+	case r.lent > r.spare/2:
+		room = 1
+	default:
 		room = slowLimit
 	}
 	if !l.isReady && len(l.waiting) > 0 && l.active < room {
@@ -134,10 +138,10 @@ func (r *running) start(ctx context.Context) {
 func (r *running) lend() {
 	for len(r.begun) > 0 {
 		b := r.begun[0]
-		if !b.isOver && time.Since(b.at) < slowTurn {
+		if !b.isOver && (r.lent >= r.spare || time.Since(b.at) < patience(r.limit, r.lent)) {
 			return
 		}
-		if !b.isOver && r.lent < r.limit*lendShare && b.lane.lent < r.perLane {
+		if !b.isOver && b.lane.lent < r.perLane {
 			b.isLent = true
 			r.change(b.lane, 0, 1)
 		}

@@ -34,13 +34,17 @@ const firstWord = 50 * time.Millisecond
 // next message, or wait for the disk to forget the last one.
 const perTurn = 4
 
-// maxTurns is how many messages the transport has at most for each that it may have: with those whose turn was lent.
-const maxTurns = 10
+// maxTurns is how many messages the transport has at most for each that it may have: with those whose turn was lent, because
+// their destinations say nothing.
+const maxTurns = 50
 
 // run gives the candidates to the workers.
 func (p *pass) run(ctx context.Context, due []candidate) {
-	parallel := min(cmp.Or(max(p.opt.Parallel, 0), DefaultParallel), len(due))
-	l := &line{left: due, isNew: true, most: parallel * (perTurn + maxTurns - 1), over: make(chan struct{})}
+	parallel, atOnce := bounds(p.opt.Parallel, p.opt.AtOnce)
+	parallel = min(parallel, len(due))
+	spare := min(parallel*maxTurns, atOnce) - parallel
+	workers := min(parallel*perTurn, parallel+atOnce)
+	l := &line{left: due, isNew: true, most: workers + spare, over: make(chan struct{})}
 	l.ended.L = &l.mu
 	defer context.AfterFunc(ctx, l.growOld)()
 	defer time.AfterFunc(firstWord, l.growOld).Stop()
@@ -57,10 +61,17 @@ func (p *pass) run(ctx context.Context, due []candidate) {
 		}
 	}
 	var carriers sync.WaitGroup
-	p.turns = &turns{free: parallel, carriers: &carriers, spare: (maxTurns - 1) * parallel, lent: func() { more(1) }}
-	more(min(parallel*perTurn, len(due)))
+	p.turns = &turns{all: parallel, free: parallel, spare: spare, carriers: &carriers, tell: func() { more(1) }}
+	more(min(workers, len(due)))
 	<-l.over
 	carriers.Wait()
+}
+
+// bounds gives the defaults their values: how many messages there are turns for, and how many may be under way in all.
+func bounds(parallel, atOnce int) (int, int) {
+	parallel = cmp.Or(max(parallel, 0), DefaultParallel)
+	atOnce = cmp.Or(max(atOnce, 0), max(parallel, DefaultAtOnce))
+	return min(parallel, atOnce), atOnce
 }
 
 // hire counts workers who are to come, and gives how many: none when there are enough, or all others have gone.

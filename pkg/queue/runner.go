@@ -26,8 +26,7 @@ const (
 	maxInHand    = 50_000 // messages that a runner keeps in mind; it comes back for the others
 	sortAtOnce   = 64     // messages whose destination is looked up between two looks at what else there is to do
 	sweepEvery   = time.Hour
-	lendShare    = 4 // so many times as many messages as it may work on are slow ones that do not count
-	slowLimit    = 2 // messages at once to a destination of which nothing is heard
+	slowLimit    = 2 // messages at once to a destination of which nothing is heard; one, when there are a lot of these
 	slowAfter    = time.Second
 	lookShare    = 20 // reading the directories takes at most this part of the time, and so does going through soon
 )
@@ -44,6 +43,7 @@ type Runner struct {
 	Queue     *Queue
 	Transport Transport
 	Parallel  int // messages at once to one destination, DefaultParallel if 0; five times as many in all
+	AtOnce    int // messages under way with those of silent destinations; DefaultAtOnce if 0
 	// Changed gives entries that were made or touched, as "new/NAME" or "cur/NAME"; "" says that some were missed. Nil: they
 	// are found by the next look.
 	Changed <-chan string
@@ -59,9 +59,11 @@ type Runner struct {
 // Run works until ctx ends, then lets the messages under way finish, for the grace period at most. The Stats are the sums of
 // all that was done.
 func (r *Runner) Run(ctx context.Context) Stats {
-	parallel := cmp.Or(max(r.Parallel, 0), DefaultParallel)
+	parallel, atOnce := bounds(r.Parallel, r.AtOnce)
+	limit := min(parallel*destinations, atOnce)
 	run := &running{
-		Runner: r, q: r.Queue, poll: cmp.Or(r.Poll, DefaultPoll), perLane: parallel, limit: parallel * destinations,
+		Runner: r, q: r.Queue, poll: cmp.Or(r.Poll, DefaultPoll), perLane: parallel, limit: limit,
+		spare:  min(parallel*maxTurns, atOnce) - limit,
 		inHand: map[string]bool{}, soon: map[string]candidate{}, lanes: map[string]*lane{}, ended: make(chan outcome),
 	}
 	work, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
@@ -96,6 +98,7 @@ type running struct {
 	q              *Queue
 	poll           time.Duration
 	perLane, limit int
+	spare          int // so many more may be under way that take long
 
 	inHand  map[string]bool      // by base: in backlog, in a lane, or worked on
 	soon    map[string]candidate // by base: due before the next look
@@ -144,8 +147,8 @@ func (r *running) pause() time.Duration {
 	if len(r.soon) > 0 {
 		pause = min(pause, max(r.soonest.Sub(r.q.opt.Now()), time.Until(r.noTick)))
 	}
-	if len(r.ready) > 0 && len(r.begun) > 0 {
-		pause = min(pause, time.Until(r.begun[0].at.Add(slowTurn)))
+	if len(r.ready) > 0 && len(r.begun) > 0 && r.lent < r.spare {
+		pause = min(pause, time.Until(r.begun[0].at.Add(patience(r.limit, r.lent))))
 	}
 	return max(pause, 0)
 }

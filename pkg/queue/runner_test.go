@@ -238,7 +238,7 @@ func TestRunnerManySlowDestinations(t *testing.T) {
 			b.changed <- b.mail(fmt.Sprintf("a@slow%d.example", 20+i))
 		}
 		time.Sleep(8 * time.Minute)
-		if want := 2 * destinations * (1 + lendShare); int(most.Load()) != want {
+		if want := 2 * maxTurns; int(most.Load()) != want {
 			t.Errorf("%d at once, want no more than %d", most.Load(), want)
 		}
 		time.Sleep(10 * time.Hour)

@@ -15,11 +15,14 @@ import (
 // may have his turn earlier, behind a message that goes the same way. A turn that takes long is lent.
 type turns struct {
 	mu      sync.Mutex
+	all     int // that there are, apart from those that are lent
 	free    int
 	waiting []*turn
-	isOver  bool   // nobody gets one any more
-	spare   int    // so many may be lent yet
-	lent    func() // is called when one is; may be nil
+	isOver  bool // nobody gets one any more
+
+	spare, lent int        // so many may be lent yet, so many are
+	slow        []*holding // have waited longer for something to happen than they should, and there was no spare one
+	tell        func()     // is called when one is lent; may be nil
 
 	carriers *sync.WaitGroup // who may be at the end of their way when the messages have been settled
 }
@@ -41,8 +44,15 @@ type turn struct {
 	err     error // errCrowded: put off; else trouble with the lane
 }
 
-// slowTurn is how long a message may take before its turn is lent: most servers that say nothing at all do so for minutes.
+// slowTurn is how long a message may take before its turn is lent: most servers that say nothing at all do so for minutes. It is
+// less the more turns are lent, see patience.
 const slowTurn = 2 * time.Second
+
+// patience is slowTurn where lent of all turns are lent. Where a destination that answers may stand behind hundreds that do not,
+// it is reached in seconds: the number of those that are tried at once doubles every other second.
+func patience(all, lent int) time.Duration {
+	return slowTurn * time.Duration(all) / time.Duration(all+lent)
+}
 
 // holding is a turn of somebody, who may have lent it: then another one has it, too, and he does not give it on.
 type holding struct {
@@ -55,26 +65,48 @@ func (s *turns) hold(ctx context.Context) *holding {
 	h := &holding{}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.spare > 0 {
-		h.timer = time.AfterFunc(slowTurn, func() { s.lend(ctx, h) })
+	if s.most() > 0 {
+		h.timer = time.AfterFunc(patience(s.all, s.lent), func() { s.lend(ctx, h) })
 	}
 	return h
 }
+
+// most is how many turns may be lent.
+func (s *turns) most() int { return s.spare + s.lent }
 
 // lend lets somebody else go on, too.
 func (s *turns) lend(ctx context.Context, h *holding) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if h.isLent || h.isOver || s.spare == 0 {
-		return
+	switch {
+	case h.isLent || h.isOver:
+	case s.spare == 0:
+		s.slow = append(s.slow, h)
+	default:
+		s.lendNow(ctx, h)
 	}
+}
+
+func (s *turns) lendNow(ctx context.Context, h *holding) {
 	h.isLent = true
 	s.spare--
+	s.lent++
 	if t := s.giveOn(); t != nil {
 		s.carriers.Go(func() { s.carryAll(ctx, t) }) // nobody waits for them yet: the one who has lent it is not at his end
 	}
-	if s.lent != nil {
-		s.lent()
+	if s.tell != nil {
+		s.tell()
+	}
+}
+
+// takeBack has a turn that was lent be over, and lends that of the one who has waited longest for this.
+func (s *turns) takeBack(ctx context.Context) {
+	s.spare++
+	s.lent--
+	if len(s.slow) > 0 {
+		h := s.slow[0]
+		s.slow = s.slow[1:]
+		s.lendNow(ctx, h)
 	}
 }
 
@@ -82,10 +114,19 @@ func (s *turns) lend(ctx context.Context, h *holding) {
 func (s *turns) renew(h *holding) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if h.timer != nil && !h.isLent {
-		h.timer.Reset(slowTurn)
+	if h.isLent {
+		return false
 	}
-	return !h.isLent
+	if h.timer != nil {
+		h.timer.Reset(patience(s.all, s.lent))
+		s.forget(h)
+	}
+	return true
+}
+
+// forget has h wait for no spare turn.
+func (s *turns) forget(h *holding) {
+	s.slow = slices.DeleteFunc(s.slow, func(other *holding) bool { return other == h })
 }
 
 // take waits for a turn; nil: there are no more.
@@ -127,22 +168,23 @@ func (s *turns) stop() {
 
 // give gives back what take has given.
 func (s *turns) give(ctx context.Context, h *holding) {
-	if t := s.next(h); t != nil {
+	if t := s.next(ctx, h); t != nil {
 		s.carriers.Go(func() { s.carryAll(ctx, t) })
 	}
 }
 
 // next gives a turn back, and on to the one who has waited longest. If he needs somebody to carry his message he is returned.
-func (s *turns) next(h *holding) *turn {
+func (s *turns) next(ctx context.Context, h *holding) *turn {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if h.timer != nil {
 		h.timer.Stop()
 	}
 	if h.isOver = true; h.isLent {
-		s.spare++
+		s.takeBack(ctx)
 		return nil
 	}
+	s.forget(h)
 	return s.giveOn()
 }
 
@@ -236,7 +278,7 @@ func (s *turns) carryAll(ctx context.Context, t *turn) {
 		default:
 			s.carry(ctx, t, h)
 		}
-		t = s.next(h)
+		t = s.next(ctx, h)
 	}
 }
 

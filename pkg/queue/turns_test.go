@@ -190,14 +190,14 @@ func TestFollowers(t *testing.T) {
 	if got := s.follower("a"); got != nil {
 		t.Errorf("overtaken again, by %v", got)
 	}
-	if s.next(&holding{}) != nil {
+	if s.next(t.Context(), &holding{}) != nil {
 		t.Error("the turn of the first went to another one")
 	}
 	<-alone.come
-	if got := s.next(&holding{}); got != last {
+	if got := s.next(t.Context(), &holding{}); got != last {
 		t.Errorf("got %v, want the second", got)
 	}
-	if s.follower("a") == nil || s.next(&holding{}) != nil || s.free != 1 {
+	if s.follower("a") == nil || s.next(t.Context(), &holding{}) != nil || s.free != 1 {
 		t.Errorf("got %+v", s)
 	}
 }
@@ -348,7 +348,7 @@ func TestFlushPastTheSilent(t *testing.T) {
 				b.mail(fmt.Sprintf("%d@fast", i))
 			}
 			time.Sleep(time.Second)
-			mails(60, 20)
+			mails(120, 20)
 			done := make(chan Stats)
 			go func() {
 				stats, _ := b.q.Flush(t.Context(), &laned{fake: b.fake}, FlushOptions{Parallel: 2})
@@ -358,17 +358,92 @@ func TestFlushPastTheSilent(t *testing.T) {
 			if fast.Load() < 90 || most.Load() != 2*maxTurns {
 				t.Errorf("%s: %d delivered, want nearly 100; %d at once, want %d", to, fast.Load(), most.Load(), 2*maxTurns)
 			}
-			if stats := <-done; stats.Tried != 172 {
+			if stats := <-done; stats.Tried != 232 {
 				t.Errorf("%s: got %+v", to, stats)
 			}
 		})
 	}
 }
 
+// Hundreds of silent destinations that come first cost the others seconds, with a flush and with a runner.
+func TestPastHundredsOfSilent(t *testing.T) {
+	const silent, fast = 800, 50
+	works := map[string]func(b *bench, f *laned) Stats{
+		"flush": func(b *bench, f *laned) Stats {
+			stats, _ := b.q.Flush(b.t.Context(), f, FlushOptions{})
+			return stats
+		},
+		"run": func(b *bench, f *laned) Stats {
+			ctx, cancel := context.WithTimeout(b.t.Context(), time.Hour)
+			defer cancel()
+			return (&Runner{Queue: b.q, Transport: f}).Run(ctx)
+		},
+	}
+	for name, work := range works {
+		for _, to := range []string{"a@slow%d", "a@slow%d b@slow%[1]d"} {
+			synctest.Test(t, func(t *testing.T) {
+				b := newBench(t)
+				var got, now, most atomic.Int32
+				b.fake.then = func(env *mail.Envelope, r []mail.Result) []mail.Result {
+					if strings.HasPrefix(env.Rcpts[0].Domain, "slow") {
+						most.Store(max(most.Load(), now.Add(1)))
+						time.Sleep(5 * time.Minute)
+						now.Add(-1)
+					} else {
+						got.Add(1)
+					}
+					return r
+				}
+				for i := range silent {
+					b.mail(fmt.Sprintf(to, i))
+				}
+				time.Sleep(time.Second)
+				for i := range fast {
+					b.mail(fmt.Sprintf("a@fast%d", i))
+				}
+				done := make(chan Stats)
+				go func() { done <- work(b, &laned{fake: b.fake}) }()
+				time.Sleep(10 * time.Second)
+				if got.Load() != fast || most.Load() > DefaultAtOnce {
+					t.Errorf("%s, %s: %d of %d delivered, %d at once", name, to, got.Load(), fast, most.Load())
+				}
+				if stats := <-done; stats.Delivered < silent+fast {
+					t.Errorf("%s, %s: %+v", name, to, stats)
+				}
+			})
+		}
+	}
+}
+
+// Where as many turns are lent as may be, one that comes back is lent by the one who has waited longest for it.
+func TestLentAgain(t *testing.T) {
+
+	synctest.Test(t, func(t *testing.T) {
+		s := &turns{all: 2, free: 2, spare: 1}
+		first := s.take(t.Context())
+		time.Sleep(time.Millisecond)
+		second := s.take(t.Context())
+		third := s.take(t.Context())
+		time.Sleep(2 * slowTurn)
+		if s.spare != 0 || len(s.slow) != 2 || !s.renew(second) || len(s.slow) != 1 {
+			t.Fatalf("got %+v", s)
+		}
+		s.give(t.Context(), first)
+		if !third.isLent || second.isLent || s.spare != 0 || s.lent != 1 || s.free != 1 || len(s.slow) != 0 {
+			t.Errorf("got %+v", s)
+		}
+		s.give(t.Context(), third)
+		s.give(t.Context(), second)
+		if s.spare != 1 || s.lent != 0 || s.free != 2 {
+			t.Errorf("at the end: %+v", s)
+		}
+	})
+}
+
 // Who has lent his turn begins nothing more with it, and it is not given on twice.
 func TestLentTurn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := &turns{free: 1, spare: 1}
+		s := &turns{all: 1, free: 1, spare: 1}
 		check := func(when string, free, spare int) {
 			t.Helper()
 			s.mu.Lock()
@@ -396,4 +471,14 @@ func TestLentTurn(t *testing.T) {
 		time.Sleep(2 * slowTurn)
 		check("at the end", 1, 1)
 	})
+}
+
+func TestBounds(t *testing.T) {
+	for in, want := range map[[2]int][2]int{
+		{0, 0}: {20, 1000}, {-1, -1}: {20, 1000}, {1, 0}: {1, 1000}, {5000, 0}: {5000, 5000}, {20, 10}: {10, 10}, {20, 20}: {20, 20}, {20, 21}: {20, 21},
+	} {
+		if parallel, atOnce := bounds(in[0], in[1]); parallel != want[0] || atOnce != want[1] {
+			t.Errorf("%v: got %d, %d, want %v", in, parallel, atOnce, want)
+		}
+	}
 }
