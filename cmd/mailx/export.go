@@ -7,7 +7,6 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"mailx/pkg/maildir"
 	"mailx/pkg/mbox"
 )
 
@@ -48,7 +47,6 @@ type exporter struct {
 	progress *progress
 	told     func(done, all int)
 	count    int
-	keywords map[*maildir.Dir]map[string][]string
 
 	isMbox bool
 	add    func(r *record, f openFile) error
@@ -73,7 +71,7 @@ func (e *env) newExporter(c *cli.Context) (*exporter, error) {
 		l.limit = -1 // --quiet is about paths
 	}
 	l.mustMatch = false
-	x := &exporter{env: e, list: l, keywords: map[*maildir.Dir]map[string][]string{}}
+	x := &exporter{env: e, list: l}
 	l.out = recordPrinter{need: needTime, print: x.take, flush: func() error { return nil }}
 	targets := 0
 	for _, name := range []string{"mbox", "eml", "maildir"} {

@@ -25,9 +25,10 @@ func (x *exporter) addTo(w *mbox.Writer) {
 		st := mbox.State{Flags: r.msg.Flags, New: r.isNew}
 		if r.dir == nil {
 			st.New = true
-		} else if err := x.addKeywords(r, &st); err != nil {
-			return err
 		}
+		words, err := x.list.words.of(r.mailFile)
+		x.list.failed.add(readError(err))
+		st.Keywords = words
 		sender := returnPathOf(bufio.NewReaderSize(io.NewSectionReader(f, 0, r.size), 1<<10))
 		name := sender.String()
 		if sender.IsNull() {
@@ -35,18 +36,6 @@ func (x *exporter) addTo(w *mbox.Writer) {
 		}
 		return w.Add(f, r.size, name, r.stored, st)
 	}
-}
-
-func (x *exporter) addKeywords(r *record, st *mbox.State) (err error) {
-	of, known := x.keywords[r.dir]
-	if !known {
-		if of, err = mailbox.KeywordsOf(x.list.finder.fsys, r.dir); err != nil {
-			return readError(err)
-		}
-		x.keywords[r.dir] = of
-	}
-	st.Keywords = of[r.msg.Base]
-	return nil
 }
 
 // toMbox writes a new file, which has its name when it is whole and on the disk. One that is there is not touched.

@@ -61,6 +61,7 @@ type lister struct {
 	marked       map[*maildir.Dir]bool // to be synced
 	nul          bool
 	out          recordPrinter
+	words        *keywordReader
 	search       *search    // nil: only the filter decides
 	withFolders  bool       // the folders of a Maildir are listed with it
 	ahead        []mailFile // messages that were named, for a search to look into several at once
@@ -94,6 +95,7 @@ func (e *env) newLister(c *cli.Context) (*lister, error) {
 	if l.mustMatch = c.Bool("quiet") || c.Bool("summary"); c.Bool("quiet") && !c.IsSet("limit") {
 		l.limit = 1 // will do
 	}
+	l.words = newKeywordReader(l.finder.fsys)
 	out, err := e.newRecordPrinter(c)
 	l.out = out
 	return l, err
@@ -268,6 +270,7 @@ func (l *lister) listPart(d *maildir.Dir, part string) {
 
 // records prints messages. One that was named must be there; one that was only seen may have gone again.
 func (l *lister) records(files []mailFile, named bool) {
+	l.words.look()
 	load := loader{need: max(l.filter.need(), l.out.need)}
 	if l.limit > 0 {
 		load.chunk = min(max(l.limit, loadWorkers), loadChunk)
@@ -292,6 +295,11 @@ func (l *lister) records(files []mailFile, named bool) {
 		l.limit--
 		l.matched = true
 		l.moveToCur(r)
+		if l.out.words {
+			words, err := l.words.of(r.mailFile)
+			l.failed.add(readError(err))
+			r.keywords = words
+		}
 		l.err = l.out.print(r)
 		return true
 	})

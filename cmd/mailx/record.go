@@ -17,12 +17,13 @@ import (
 type record struct {
 	mailFile
 	message.Summary
-	isNew  bool      // as it was listed, before --mark
-	size   int64     // octets on disk
-	lines  int       // of the whole message
-	stored time.Time // modification time: when it was delivered
-	skip   bool      // a search has found that it is not wanted
-	err    error
+	isNew    bool      // as it was listed, before --mark
+	size     int64     // octets on disk
+	lines    int       // of the whole message
+	stored   time.Time // modification time: when it was delivered
+	keywords []string  // of IMAP, sorted; only where they are asked for
+	skip     bool      // a search has found that it is not wanted
+	err      error
 }
 
 // date is that of the header, else that of the delivery.

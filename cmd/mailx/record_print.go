@@ -13,6 +13,7 @@ import (
 // recordPrinter prints the records of a list in the form that was asked for.
 type recordPrinter struct {
 	need  need // what print wants to know of a record
+	words bool // it wants the keywords too
 	print func(*record) error
 	flush func() error
 
@@ -79,7 +80,7 @@ func (e *env) columnRecords() recordPrinter {
 
 func (e *env) jsonRecords() recordPrinter {
 	p := e.newPrinter(recordColumns(), true)
-	return recordPrinter{need: needHeader, print: func(r *record) error {
+	return recordPrinter{need: needHeader, words: true, print: func(r *record) error {
 		p.row(r.values()...)
 		return p.err
 	}, flush: p.flush}
@@ -88,12 +89,12 @@ func (e *env) jsonRecords() recordPrinter {
 // recordColumns are the keys that list and show have in common.
 func recordColumns() []column {
 	return []column{{name: "path"}, {name: "flags"}, {name: "date"}, {name: "from"}, {name: "to"}, {name: "subject"},
-		{name: "size"}, {name: "message_id"}}
+		{name: "size"}, {name: "message_id"}, {name: "keywords"}}
 }
 
 // values are those of recordColumns.
 func (r *record) values() []any {
-	return []any{r.path(), r.flagWords(), r.date(), r.From, r.To, r.Subject, r.size, r.MessageID}
+	return []any{r.path(), r.flagWords(), r.date(), r.From, r.To, r.Subject, r.size, r.MessageID, append([]string{}, r.keywords...)}
 }
 
 // templateRecord is what a template sees. Texts are one line each, without control characters.
@@ -101,6 +102,7 @@ type templateRecord struct {
 	Path, Flags, From, To, Subject, MessageID string
 	Date                                      templateDate
 	Size                                      int64
+	Keywords                                  keywordList
 }
 
 // templateDate prints as RFC 3339 in UTC, and has the methods of time.Time: {{.Date.Format "Jan 2"}}.
@@ -118,7 +120,8 @@ func (e *env) formatPrinter(format string) (recordPrinter, error) {
 		return recordPrinter{}, usagef("--format: %s", strings.TrimPrefix(err.Error(), "template: "))
 	}
 	w := bufio.NewWriterSize(e.stdout, 32<<10)
-	return recordPrinter{need: needHeader, flush: w.Flush, print: func(r *record) error {
+	asked := strings.Contains(format, ".Keywords")
+	return recordPrinter{need: needHeader, words: asked, flush: w.Flush, print: func(r *record) error {
 		if err := t.Execute(w, r.forTemplate()); err != nil {
 			return err
 		}
@@ -127,9 +130,14 @@ func (e *env) formatPrinter(format string) (recordPrinter, error) {
 }
 
 func (r *record) forTemplate() templateRecord {
+	words := make(keywordList, len(r.keywords))
+	for i, word := range r.keywords {
+		words[i] = escapeControl(word)
+	}
 	return templateRecord{
 		Path: escapeControl(r.path()), Flags: escapeControl(r.letters()), From: escapeControl(r.From), To: escapeControl(r.To),
 		Subject: escapeControl(r.Subject), MessageID: escapeControl(r.MessageID), Date: templateDate{r.date()}, Size: r.size,
+		Keywords: words,
 	}
 }
 

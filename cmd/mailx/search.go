@@ -63,7 +63,7 @@ func (l *lister) runSearch(c *cli.Context) error {
 
 // searchFor has only what is found listed.
 func (l *lister) searchFor(c *cli.Context, s *search) {
-	s.finder = l.finder
+	s.index = l.words
 	l.search, l.filter, l.withFolders = s, filter{}, c.Bool("all")
 }
 

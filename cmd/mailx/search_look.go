@@ -8,18 +8,13 @@ import (
 	"strings"
 	"sync"
 
-	"mailx/pkg/mailbox"
-	"mailx/pkg/maildir"
 	"mailx/pkg/message"
 )
 
 // search looks into messages, as little as it can: at the name, at the file, at the header, at all of it. Several do so at once.
 type search struct {
 	criteria
-	finder *pathFinder
-
-	mu    sync.Mutex
-	boxes map[*maildir.Dir]*keywords
+	index *keywordReader
 }
 
 // looker gives the function that fills a record in as far as it is needed, and sets skip where it is not wanted.
@@ -35,7 +30,7 @@ func (s *search) looker(n need) func(*record, *bufio.Reader) {
 func (s *search) look(r *record, n need, br *bufio.Reader) (fits bool, err error) {
 	fits = s.fits(r.mailFile)
 	if fits && len(s.keywords) > 0 {
-		fits, err = s.fitsKeywords(r)
+		fits, err = s.fitsKeywords(r.mailFile)
 	}
 	switch {
 	case err != nil, !fits && !s.invert:
@@ -162,35 +157,12 @@ func hasFile(root *message.Part) bool {
 	return false
 }
 
-// keywords are those that the index of a Maildir has, by the unique part of the name of a message.
-type keywords struct {
-	once sync.Once
-	of   map[string][]string
-	err  error
-}
-
-func (s *search) fitsKeywords(r *record) (bool, error) {
-	if r.dir == nil {
-		return false, nil
-	}
-	s.mu.Lock()
-	if s.boxes == nil {
-		s.boxes = map[*maildir.Dir]*keywords{}
-	}
-	k := s.boxes[r.dir]
-	if k == nil {
-		k = &keywords{}
-		s.boxes[r.dir] = k
-	}
-	s.mu.Unlock()
-	k.once.Do(func() { k.of, k.err = mailbox.KeywordsOf(s.finder.fsys, r.dir) })
-	if k.err != nil {
-		return false, k.err
-	}
+func (s *search) fitsKeywords(m mailFile) (bool, error) {
+	has, err := s.index.of(m)
 	for _, want := range s.keywords {
-		if !containsFold(k.of[r.msg.Base], want) {
-			return false, nil
+		if !containsFold(has, want) {
+			return false, err
 		}
 	}
-	return true, nil
+	return true, err
 }

@@ -43,6 +43,7 @@ func newShow(e *env) *cli.Command {
 type shower struct {
 	env    *env
 	finder *pathFinder
+	words  *keywordReader
 	failed failures
 	show   func(r *record, f openFile) error
 	mark   bool
@@ -60,7 +61,7 @@ type shower struct {
 
 func (e *env) newShower(c *cli.Context) (*shower, error) {
 	s := &shower{env: e, finder: newPathFinder(), failed: failures{env: e}, mark: c.Bool("mark"),
-		marked: map[*maildir.Dir]bool{}, html: c.String("html") != "no"}
+		words: newKeywordReader(mailFS("")), marked: map[*maildir.Dir]bool{}, html: c.String("html") != "no"}
 	if when := c.String("html"); when != "auto" && when != "no" {
 		return nil, usagef("--html is auto or no, not %q", when)
 	}

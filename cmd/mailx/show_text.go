@@ -102,6 +102,10 @@ func (s *shower) json(p *printer, r *record, f openFile) error {
 		return err
 	}
 	r.Summary = message.Summarize(root.Header)
+	s.words.look()
+	if r.keywords, err = s.words.of(r.mailFile); err != nil {
+		s.failed.add(readError(err))
+	}
 	cc := message.DisplayAddresses(strings.Join(root.Header.Values("Cc"), ", "))
 	p.row(append(r.values(), cc, text, cut, files)...)
 	s.err = p.err

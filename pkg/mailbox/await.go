@@ -99,3 +99,12 @@ func KeywordsOf(fsys vfs.FS, dir *maildir.Dir) (map[string][]string, error) {
 	}
 	return words, nil
 }
+
+// IndexStamp changes when the index of a Maildir does; it is "" for none.
+func IndexStamp(fsys vfs.FS, dir *maildir.Dir) string {
+	fi, err := fsys.Lstat(dir.Path() + "/" + logName)
+	if err != nil {
+		return ""
+	}
+	return vfs.Stamp(fi)
+}

@@ -400,10 +400,7 @@ type dirKeywords struct {
 
 // keywords gives those of a message, or nil; an error goes to the Parcel.
 func (c *Carrier) keywords(p *Parcel) []string {
-	stamp := ""
-	if fi, err := c.fsys.Lstat(p.From.Path() + "/" + logName); err == nil {
-		stamp = vfs.Stamp(fi)
-	}
+	stamp := IndexStamp(c.fsys, p.From)
 	known := c.words[p.From]
 	if known == nil || known.stamp != stamp {
 		words, err := KeywordsOf(c.fsys, p.From)
