@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"hash"
 	"io"
-	"strings"
 	"sync"
 	"time"
 
@@ -221,7 +220,11 @@ func (im *importer) keep(f found, w *maildir.Delivery, st mbox.State) error {
 		w.Abort()
 		return err
 	}
-	im.batch = append(im.batch, &incoming{f.source, w, st.Keywords})
+	words, bad := mailbox.CleanKeywords(st.Keywords)
+	if len(bad) > 0 {
+		im.env.note("%s: %d keywords that IMAP can't have are left out, such as %q", f.source, len(bad), bad[0])
+	}
+	im.batch = append(im.batch, &incoming{f.source, w, words})
 	if im.octets += w.Size(); len(im.batch) < importBatch && im.octets < importOctets {
 		return nil
 	}
@@ -257,8 +260,8 @@ func (im *importer) commit() error {
 		deliveries[i] = in.w
 	}
 	finishTogether(deliveries)
-	var stop error
-	for i, err := range maildir.CommitAll(deliveries) {
+	errs, stop := im.commitAll(batch, deliveries)
+	for i, err := range errs {
 		in := batch[i]
 		switch {
 		case err != nil && mail.StatusOf(err).IsPermanent():
@@ -275,7 +278,7 @@ func (im *importer) commit() error {
 			}
 		}
 	}
-	return errors.Join(stop, im.setKeywords(batch))
+	return stop
 }
 
 // importParallel is how many files are made durable at a time: one transaction of the file system serves many.
@@ -294,40 +297,40 @@ func finishTogether(all []*maildir.Delivery) {
 	wg.Wait()
 }
 
-// setKeywords gives messages the keywords they had, those that had the same in one go.
-func (im *importer) setKeywords(batch []*incoming) error {
-	words := map[string][]string{}
+// commitAll is maildir.CommitAll. The index knows of keywords before the messages are there: whoever kills us leaves no message
+// without those that it had.
+func (im *importer) commitAll(batch []*incoming, deliveries []*maildir.Delivery) (errs []error, stop error) {
+	var arrivals []*mailbox.Arrival
 	for _, in := range batch {
 		if len(in.words) > 0 {
-			words[in.w.Message().Base] = in.words
+			arrivals = append(arrivals, &mailbox.Arrival{Name: in.w.Message().Name, Keywords: in.words})
 		}
 	}
-	if len(words) == 0 {
+	bring := func() error {
+		errs = maildir.CommitAll(deliveries)
 		return nil
 	}
+	if len(arrivals) == 0 {
+		return errs, bring()
+	}
 	ctx := context.WithoutCancel(im.ctx)
-	if err := im.openBox(ctx); err != nil {
-		return err
+	err := im.openBox(ctx)
+	if err == nil {
+		err = im.box.Await(ctx, arrivals, bring)
 	}
-	uids := map[string][]uint32{}
-	for _, m := range im.box.Messages() {
-		if of := words[m.Base]; of != nil {
-			key := strings.Join(of, " ")
-			uids[key] = append(uids[key], m.UID)
+	if err != nil && errs == nil {
+		for _, w := range deliveries {
+			w.Abort()
 		}
+		im.wrong += len(deliveries)
 	}
-	for key, of := range uids {
-		if err := im.box.Change(ctx, of, mailbox.Change{AddKeywords: strings.Fields(key)}); err != nil {
-			im.env.note("keywords %s: %v", key, err)
-		}
-	}
-	return nil
+	return errs, err
 }
 
-// openBox opens the index of the folder, or has it take in what has come since.
+// openBox opens the index of the folder.
 func (im *importer) openBox(ctx context.Context) (err error) {
 	if im.box != nil {
-		return im.box.Sync(ctx)
+		return nil
 	}
 	im.box, err = mailbox.Open(ctx, im.ch.fileSystem(), im.to)
 	return err

@@ -27,12 +27,30 @@ type Change struct {
 var ErrKeywords = mail.Permanentf(3, 3, "Too many or bad keywords")
 
 func (c Change) check() error {
-	for _, k := range c.AddKeywords {
-		if k == "" || len(k) > 255 || strings.ContainsFunc(k, func(r rune) bool { return r <= ' ' || r == 0x7f }) {
-			return ErrKeywords
-		}
+	if slices.ContainsFunc(c.AddKeywords, isBadKeyword) {
+		return ErrKeywords
 	}
 	return nil
+}
+
+func isBadKeyword(k string) bool {
+	return k == "" || len(k) > 255 || strings.ContainsFunc(k, func(r rune) bool { return r <= ' ' || r == 0x7f })
+}
+
+// CleanKeywords sorts keywords, as a Message has them, and gives those apart that it can't have. One that is there twice, in any
+// letter case, is one.
+func CleanKeywords(words []string) (good, bad []string) {
+	for _, k := range words {
+		switch {
+		case hasFold(good, k):
+		case isBadKeyword(k), len(good) == maxKeywords:
+			bad = append(bad, k)
+		default:
+			good = append(good, k)
+		}
+	}
+	slices.Sort(good)
+	return good, bad
 }
 
 // Change changes messages, durably. Those that are gone are passed over. Messages tells what came of it.

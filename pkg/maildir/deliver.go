@@ -32,6 +32,7 @@ type Delivery struct {
 
 	tmp  string // path of the file in tmp/
 	name string // in the end; the sizes are in it from Commit on
+	full bool   // they are
 	file vfs.File
 	buf  *[64 << 10]byte
 	used int // octets in buf
@@ -189,15 +190,16 @@ func (w *Delivery) SetTime(t time.Time) { w.mtime = t }
 // Name gives the name of the message without flags. From Commit on it has the sizes.
 func (w *Delivery) Name() string { return w.name }
 
-// Message gives the message as it stands in the Maildir (the first one, if there are several) after Commit.
+// Message gives the message as it stands in the Maildir (the first one, if there are several) after Commit, or, after the last
+// Write, as it will stand there.
 func (w *Delivery) Message() Message { return newMessage(w.final()) }
 
 // final is the path of the message in each Maildir.
 func (w *Delivery) final() string {
 	if !w.inCur {
-		return "new/" + w.name
+		return "new/" + w.withSizes()
 	}
-	return "cur/" + ParseName(w.name).withFlags(w.flags).String()
+	return "cur/" + ParseName(w.withSizes()).withFlags(w.flags).String()
 }
 
 // Flush writes what there is to the file, and gives the memory back that a delivery takes while it is written to: for callers
@@ -277,10 +279,7 @@ func (w *Delivery) commitNames() error {
 	if w.err == nil {
 		w.err = w.room()
 	}
-	w.name += ",S=" + strconv.FormatInt(w.size, 10)
-	if !w.isOpen() { // else IMAP, which gives the octets, and POP3, which ends the line, count differently
-		w.name += ",W=" + strconv.FormatInt(w.wire, 10)
-	}
+	w.name, w.full = w.withSizes(), true
 	if err := w.finishFile(); err != nil {
 		w.Abort()
 		return err
@@ -292,6 +291,18 @@ func (w *Delivery) commitNames() error {
 	}
 	w.account(1)
 	return nil
+}
+
+// withSizes is the whole name.
+func (w *Delivery) withSizes() string {
+	if w.full {
+		return w.name
+	}
+	name := w.name + ",S=" + strconv.FormatInt(w.size, 10)
+	if !w.isOpen() { // else IMAP, which gives the octets, and POP3, which ends the line, count differently
+		name += ",W=" + strconv.FormatInt(w.wire, 10)
+	}
+	return name
 }
 
 // commitDirs makes the names durable.
