@@ -150,13 +150,18 @@ func (d *drafting) draft() (*message.Draft, error) {
 	return draft, nil
 }
 
-// text is the body: never that of a person at a terminal who has given HTML already.
+// text is the body: never that of a person at a terminal who has given HTML already. Others at a terminal are told that they
+// are waited for.
 func (d *drafting) text() io.Reader {
 	switch {
 	case d.o.body != nil:
 		return d.o.body
 	case d.o.html != nil && d.e.stdinIsTerminal():
 		return bytes.NewReader(nil)
+	case d.e.mayPrompt() && d.o.whole:
+		d.e.note("header and text, please; Ctrl-D ends it")
+	case d.e.mayPrompt():
+		d.e.note("the text, please; Ctrl-D ends it")
 	}
 	return inputReader{d.e.input(), "standard input"}
 }
