@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"fmt"
 	"io"
 	"strings"
@@ -28,6 +29,10 @@ func (e *env) queueShow(c *cli.Context) error {
 	defer m.Close()
 	if c.Bool("envelope") {
 		return showEnvelope(e.stdout, &m.Item)
+	}
+	if e.stdoutIsTerminal() {
+		out := bufio.NewWriter(e.stdout)
+		return cmp.Or(escapeLines(out, m), out.Flush())
 	}
 	_, err = io.Copy(e.stdout, m)
 	return err
