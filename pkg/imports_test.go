@@ -33,13 +33,14 @@ var allowed = map[string]string{
 	"milter":   "filter smtp mail message",
 	"queue":    "maildir message mail vfs maillog",
 	"fetch":    "pop3 imap auth maildir vfs message mail maillog",
-	"acme":     "vfs",
+	"web":      "",
+	"acme":     "vfs web",
 	"delivery": "smtp maildir dns auth message mail maillog mbox vfs program",
 	"mailtest": "mail",
 }
 
 // plain rooms import the standard library and golang.org/x only, besides other rooms.
-var plain = []string{"mail", "wire", "vfs", "maillog", "dns", "maildir", "session", "queue", "mailbox", "mbox", "program"}
+var plain = []string{"mail", "wire", "vfs", "maillog", "dns", "maildir", "session", "queue", "mailbox", "mbox", "program", "web"}
 
 func TestArrowsPointDown(t *testing.T) {
 	entries, err := os.ReadDir(".")

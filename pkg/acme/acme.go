@@ -1,8 +1,7 @@
 // Package acme gets certificates from an authority by RFC 8555, and answers its challenges http-01 and tls-alpn-01.
 //
-// It is small and has its own few lines of HTTP, because a program that is started once for each connection pays for
-// everything that is linked into it: net/http, on which other clients stand, makes every start of it about a tenth longer,
-// whether certificates are wanted or not.
+// It is small and stands on package web, not on net/http as other clients do, because a program that is started once for each
+// connection pays for everything that is linked into it.
 //
 // A [Keeper] writes what it gets into a directory; whoever serves TLS reads the files there, and reads them again when they
 // change. So any number of processes share certificates, and one of them gets them. The files are those of autocert.DirCache
@@ -25,6 +24,7 @@ import (
 	"time"
 
 	"mailx/pkg/vfs"
+	"mailx/pkg/web"
 )
 
 // Keeper keeps the certificates of some domains fresh. Set its fields before the first call.
@@ -50,7 +50,10 @@ const (
 	oneOrder   = 10 * time.Minute // for a certificate, from order to file
 )
 
-const accountFile = "acme_account+key"
+const (
+	accountFile = "acme_account+key"
+	maxFile     = 1 << 20
+)
 
 // Run gets certificates that are missing or have less than a third of their time left, now and then each hour, until ctx ends.
 // After a failure it waits for two minutes, and each time twice as long.
@@ -91,7 +94,7 @@ func (k *Keeper) Refresh(ctx context.Context) error {
 
 // isFresh is false for a file that is missing or no certificate.
 func (k *Keeper) isFresh(domain string) bool {
-	data, err := vfs.ReadFile(k.FS, k.path(domain), maxReply)
+	data, err := vfs.ReadFile(k.FS, k.path(domain), maxFile)
 	if err != nil {
 		return false
 	}
@@ -114,7 +117,7 @@ func (k *Keeper) get(ctx context.Context, domain string) error {
 	if err != nil {
 		return err
 	}
-	c := &client{http: requester{roots: k.TLS}, key: account}
+	c := &client{http: requester{web.Client{TLS: k.TLS}}, key: account}
 	if err := c.open(ctx, k.Directory, k.Email); err != nil {
 		return err
 	}
@@ -139,7 +142,7 @@ func (k *Keeper) get(ctx context.Context, domain string) error {
 
 // accountKey is the key that the authority knows us by. It is made once.
 func (k *Keeper) accountKey() (*ecdsa.PrivateKey, error) {
-	data, err := vfs.ReadFile(k.FS, k.path(accountFile), maxReply)
+	data, err := vfs.ReadFile(k.FS, k.path(accountFile), maxFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return k.newAccountKey()
 	}

@@ -76,7 +76,7 @@ func (c *client) post(ctx context.Context, url string, payload, into any) (locat
 	if into != nil {
 		err = r.decode(into)
 	}
-	return r.header.Get("Location"), err
+	return r.Header.Get("Location"), err
 }
 
 // maxNonces is how many nonces may turn out to be stale one after the other (RFC 8555 §6.5).
@@ -94,7 +94,7 @@ func (c *client) send(ctx context.Context, url string, payload any) (*reply, err
 		c.nonce = ""
 		r, err := c.http.do(ctx, "POST", url, body)
 		if r != nil {
-			c.nonce = r.header.Get("Replay-Nonce")
+			c.nonce = r.Header.Get("Replay-Nonce")
 		}
 		var p *problem
 		if errors.As(err, &p) && strings.HasSuffix(p.Type, ":badNonce") && try < maxNonces {
@@ -112,7 +112,7 @@ func (c *client) needNonce(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if c.nonce = r.header.Get("Replay-Nonce"); c.nonce == "" {
+	if c.nonce = r.Header.Get("Replay-Nonce"); c.nonce == "" {
 		return errors.New("the authority gave no nonce")
 	}
 	return nil

@@ -67,7 +67,7 @@ func (k *Keeper) order(ctx context.Context, c *client, domain string, key *ecdsa
 	if err != nil {
 		return nil, err
 	}
-	return r.body, nil
+	return r.Body, nil
 }
 
 // authorize shows that a domain is ours, if that is not known yet (RFC 8555 §7.5).
