@@ -3,6 +3,7 @@ package smtp
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -93,8 +94,23 @@ func (e *HandshakeError) MailStatus() mail.Status {
 	return mail.Status{Class: mail.Temporary, Subject: 7, Detail: 5}
 }
 
-// MailText tells nothing of the inside.
-func (e *HandshakeError) MailText() string { return "TLS handshake failed" }
+// MailText says what is wrong with a certificate, and nothing of the inside.
+func (e *HandshakeError) MailText() string {
+	var host x509.HostnameError
+	var stranger x509.UnknownAuthorityError
+	var invalid x509.CertificateInvalidError
+	switch {
+	case errors.As(e.Err, &host):
+		return "Certificate is not for " + host.Host
+	case errors.As(e.Err, &stranger):
+		return "Certificate is from no authority that is trusted here"
+	case errors.As(e.Err, &invalid) && invalid.Reason == x509.Expired:
+		return "Certificate is not valid at this time"
+	case errors.As(e.Err, &invalid):
+		return "Certificate is not valid"
+	}
+	return "TLS handshake failed"
+}
 
 // Client is one connection to an SMTP or LMTP server, for any number of messages one after the other. It is used by one
 // goroutine at a time.
