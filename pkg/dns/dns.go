@@ -46,6 +46,12 @@ type Reverser interface {
 	LookupAddr(ctx context.Context, addr netip.Addr) ([]string, error)
 }
 
+// Texter asks for texts (TXT, RFC 1035 §3.3.14), the strings of a record as one. Its errors are those of Resolver. System gives
+// one, and a Zone is one.
+type Texter interface {
+	LookupTXT(ctx context.Context, name string) ([]string, error)
+}
+
 // The two certain ways of having no answer.
 var (
 	ErrNotFound = errors.New("no such name in the DNS") // NXDOMAIN, or a resolver that can't tell it from ErrNoData
@@ -107,6 +113,15 @@ func (s system) LookupAddr(ctx context.Context, addr netip.Addr) ([]string, erro
 		names[i] = canonical(name)
 	}
 	return names, nil
+}
+
+// LookupTXT implements Texter.
+func (s system) LookupTXT(ctx context.Context, name string) ([]string, error) {
+	texts, err := s.net.LookupTXT(ctx, absolute(name))
+	if len(texts) == 0 {
+		return nil, fromNet("TXT of "+name, err)
+	}
+	return texts, nil
 }
 
 // fromNet says ErrNotFound for what net is certain about; no error and no record is ErrNoData.

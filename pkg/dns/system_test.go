@@ -134,6 +134,23 @@ func TestSystem(t *testing.T) {
 	}
 }
 
+// A resolver gives the strings of a text as one, and says what is certain.
+func TestSystemTXT(t *testing.T) {
+	r := fakeServer(t, map[string]answer{
+		"_mta-sts.a.example./TXT": {records: []dnsmessage.ResourceBody{&dnsmessage.TXTResource{TXT: []string{"v=STSv1; ", "id=1"}}}},
+		"_mta-sts.b.example./TXT": {},
+		"_mta-sts.c.example./TXT": {rcode: dnsmessage.RCodeServerFailure},
+	}).(Texter)
+	if texts, err := r.LookupTXT(t.Context(), "_mta-sts.a.example"); err != nil || len(texts) != 1 || texts[0] != "v=STSv1; id=1" {
+		t.Errorf("got %q, %v", texts, err)
+	}
+	for name, isCertain := range map[string]bool{"_mta-sts.b.example": true, "_mta-sts.d.example": true, "_mta-sts.c.example": false} {
+		if texts, err := r.LookupTXT(t.Context(), name); err == nil || isAbsent(err) != isCertain {
+			t.Errorf("%s: %q, %v", name, texts, err)
+		}
+	}
+}
+
 // A host without a name server at all is trouble of ours.
 func TestSystemUnreachable(t *testing.T) {
 	dial := func(context.Context, string, string) (net.Conn, error) { return nil, errors.New("no network") }

@@ -27,9 +27,10 @@ const (
 //	mx.example.org.   AAAA  ::1
 //	www.example.org.  CNAME example.org.
 //	1.2.0.192.in-addr.arpa. PTR mx.example.org.
+//	_mta-sts.example.org. TXT "v=STSv1; " "id=1"     the strings of a record are joined
 //	null.example.     MX    0 .
 //	bad.example.      SERVFAIL              every question about the name; also TIMEOUT and NXDOMAIN
-//	half.example.     A SERVFAIL            questions of one kind: MX or A (which stands for AAAA too)
+//	half.example.     A SERVFAIL            questions of one kind: MX, TXT or A (which stands for AAAA too)
 //
 // A name that is not there does not exist, unless there is a name below it.
 type Zone struct {
@@ -37,8 +38,9 @@ type Zone struct {
 	addrs map[string][]netip.Addr
 	cname map[string]string
 	ptr   map[string][]string // names of addresses, by reverse name
-	fails map[string]error    // by name, and by name with "/MX" or "/A"
-	names map[string]bool     // every owner and every name above one
+	txt   map[string][]string
+	fails map[string]error // by name, and by name with "/MX", "/TXT" or "/A"
+	names map[string]bool  // every owner and every name above one
 }
 
 // errServFail has the type that net's resolver uses.
@@ -54,24 +56,42 @@ func errTimeout(name string) error {
 func ParseZone(r io.Reader) (*Zone, error) {
 	z := &Zone{
 		mx: map[string][]MX{}, addrs: map[string][]netip.Addr{}, cname: map[string]string{}, ptr: map[string][]string{},
-		fails: map[string]error{}, names: map[string]bool{},
+		txt: map[string][]string{}, fails: map[string]error{}, names: map[string]bool{},
 	}
 	lines := bufio.NewScanner(r)
 	lines.Buffer(make([]byte, 0, 512), maxZoneLine)
 	for n := 1; lines.Scan(); n++ {
-		text := lines.Text()
-		if i := strings.IndexAny(text, ";#"); i >= 0 {
-			text = text[:i]
+		fields, err := words(lines.Text())
+		if err == nil && len(fields) > 0 {
+			err = z.add(fields)
 		}
-		fields := strings.Fields(text)
-		if len(fields) == 0 {
-			continue
-		}
-		if err := z.add(fields); err != nil {
+		if err != nil {
 			return nil, fmt.Errorf("zone line %d: %w", n, err)
 		}
 	}
 	return z, lines.Err()
+}
+
+// words cuts a line at white space and before a comment. One that begins with a quote goes to the next quote.
+func words(line string) (fields []string, err error) {
+	for {
+		line = strings.TrimLeft(line, " \t\r")
+		if line == "" || line[0] == ';' || line[0] == '#' {
+			return fields, nil
+		}
+		end := strings.IndexAny(line, " \t\r;#")
+		if line[0] == '"' {
+			if end = 1 + strings.IndexByte(line[1:], '"'); end == 0 {
+				return nil, errors.New("a quote is not closed")
+			}
+			fields, line = append(fields, line[1:end]), line[end+1:]
+			continue
+		}
+		if end < 0 {
+			end = len(line)
+		}
+		fields, line = append(fields, line[:end]), line[end:]
+	}
 }
 
 func (z *Zone) add(fields []string) error {
@@ -103,7 +123,7 @@ func (z *Zone) record(owner, kind string, data []string) error {
 		return z.failure(owner, kind)
 	}
 	switch {
-	case (kind == "MX" || kind == "A") && len(data) == 1 && isFailure(data[0]):
+	case (kind == "MX" || kind == "A" || kind == "TXT") && len(data) == 1 && isFailure(data[0]):
 		return z.failure(owner+"/"+kind, strings.ToUpper(data[0]))
 	case kind == "MX" && len(data) == 2:
 		return z.addMX(owner, data[0], data[1])
@@ -115,6 +135,8 @@ func (z *Zone) record(owner, kind string, data []string) error {
 		z.addrs[owner] = append(z.addrs[owner], ip)
 	case kind == "CNAME" && len(data) == 1:
 		z.cname[owner] = canonical(data[0])
+	case kind == "TXT":
+		z.txt[owner] = append(z.txt[owner], strings.Join(data, ""))
 	case kind == "PTR" && len(data) == 1:
 		z.ptr[owner] = append(z.ptr[owner], canonical(data[0]))
 	default:
@@ -175,6 +197,18 @@ func (z *Zone) LookupHost(ctx context.Context, name string) ([]netip.Addr, error
 		return nil, ErrNoData
 	}
 	return slices.Clone(z.addrs[name]), nil
+}
+
+// LookupTXT implements Texter.
+func (z *Zone) LookupTXT(ctx context.Context, name string) ([]string, error) {
+	name, err := z.find(ctx, name, "TXT")
+	if err != nil {
+		return nil, err
+	}
+	if len(z.txt[name]) == 0 {
+		return nil, ErrNoData
+	}
+	return slices.Clone(z.txt[name]), nil
 }
 
 // LookupAddr implements Reverser.

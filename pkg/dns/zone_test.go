@@ -11,7 +11,7 @@ func TestParseZoneErrors(t *testing.T) {
 	for _, text := range []string{
 		"example.org.", "example.org. 300 IN", "example.org. MX", "example.org. MX ten mx.", "example.org. MX 65536 mx.",
 		"example.org. MX 10 mx. extra", "example.org. A 1.2.3", "example.org. A ::1", "example.org. AAAA 127.0.0.1",
-		"example.org. AAAA fe80::1%eth0", "example.org. TXT x", "example.org. CNAME", "example.org. A", "ex..org. A 127.0.0.1",
+		"example.org. AAAA fe80::1%eth0", "example.org. SRV x", "example.org. TXT \"x", "example.org. CNAME", "example.org. A", "ex..org. A 127.0.0.1",
 		"-x. A 127.0.0.1", "example.org. " + strings.Repeat("x", maxZoneLine),
 	} {
 		if _, err := ParseZone(strings.NewReader("ok.example. A 127.0.0.1\n" + text)); err == nil {
@@ -70,6 +70,25 @@ func TestLookupAddr(t *testing.T) {
 		}
 		if got != want {
 			t.Errorf("%s: got %q, want %q", addr, got, want)
+		}
+	}
+}
+
+func TestLookupTXT(t *testing.T) {
+	z, err := ParseZone(strings.NewReader("a.example. TXT \"v=STSv1; \" \"id=1;\" ; c\na.example. 60 IN TXT plain\n" +
+		"b.example. CNAME a.example.\nc.example. TXT SERVFAIL\nd.example. A 192.0.2.1\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{"a.example": "v=STSv1; id=1;|plain", "B.example.": "v=STSv1; id=1;|plain",
+		"c.example": "lookup c.example: server misbehaving", "d.example": ErrNoData.Error(), "e.example": ErrNotFound.Error()} {
+		texts, err := z.LookupTXT(t.Context(), name)
+		got := strings.Join(texts, "|")
+		if err != nil {
+			got = err.Error()
+		}
+		if got != want {
+			t.Errorf("%s: got %q, want %q", name, got, want)
 		}
 	}
 }
