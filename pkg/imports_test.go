@@ -31,16 +31,17 @@ var allowed = map[string]string{
 	"filter":   "smtp mail maillog vfs",
 	"hook":     "filter smtp mail message program",
 	"milter":   "filter smtp mail message",
+	"mtasts":   "dns vfs web",
 	"queue":    "maildir message mail vfs maillog",
 	"fetch":    "pop3 imap auth maildir vfs message mail maillog",
 	"web":      "",
 	"acme":     "vfs web",
-	"delivery": "smtp maildir dns auth message mail maillog mbox vfs program",
+	"delivery": "smtp maildir dns mtasts auth message mail maillog mbox vfs program",
 	"mailtest": "mail",
 }
 
 // plain rooms import the standard library and golang.org/x only, besides other rooms.
-var plain = []string{"mail", "wire", "vfs", "maillog", "dns", "maildir", "session", "queue", "mailbox", "mbox", "program", "web"}
+var plain = []string{"mail", "wire", "vfs", "maillog", "dns", "maildir", "session", "queue", "mailbox", "mbox", "program", "web", "mtasts"}
 
 func TestArrowsPointDown(t *testing.T) {
 	entries, err := os.ReadDir(".")
