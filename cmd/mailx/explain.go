@@ -65,7 +65,7 @@ type explaining struct {
 	print  func(line explained)
 }
 
-// explained is one line. Kind is step, mailbox, remote, command, file, discard, host, schedule or error.
+// explained is one line. Kind is step, mailbox, remote, command, file, discard, policy, host, schedule or error.
 type explained struct {
 	address, kind, text string
 	target              string // path, address or command
@@ -98,6 +98,9 @@ func (e *env) explainFrom(ctx context.Context, from mail.Address, list []mail.Ad
 	}
 	x := &explaining{sys: sys, router: router}
 	if x.relay, err = sys.relay(router); err != nil {
+		return err
+	}
+	if err := sys.trust(x.relay); err != nil {
 		return err
 	}
 	flush := x.printTo(e, asJSON)
@@ -185,10 +188,21 @@ func (x *explaining) remote(ctx context.Context, a mail.Address, t *delivery.Tar
 		x.print(explained{address: a.String(), kind: "error", text: reasonOf(err), target: t.Address.String()})
 		return err
 	}
+	x.policy(ctx, a, t)
 	for i := range hops {
 		x.hop(ctx, a, t, &hops[i])
 	}
 	return nil
+}
+
+// policy tells what the domain says of its hosts, if it does.
+func (x *explaining) policy(ctx context.Context, a mail.Address, t *delivery.Target) {
+	policy := x.relay.Policy(ctx, t.Address.Domain)
+	if policy == nil {
+		return
+	}
+	text := fmt.Sprintf("the MTA-STS policy of %s (%s): %s", t.Address.Domain, policy.Mode, strings.Join(policy.Hosts, " "))
+	x.print(explained{address: a.String(), kind: "policy", text: text, target: t.Address.String()})
 }
 
 // explainTime bounds the look-ups for one domain.
@@ -211,6 +225,11 @@ func (x *explaining) hop(ctx context.Context, a mail.Address, t *delivery.Target
 		l.text += ", at " + strings.Join(l.addresses, " ")
 	case err != nil:
 		l.text += ", no address"
+	}
+	if h.Barred != nil {
+		l.text += ", not in the policy, never tried"
+		x.print(l)
+		return
 	}
 	l.text += ", TLS " + l.tls
 	for _, source := range t.Route.Source {

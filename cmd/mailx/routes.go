@@ -73,7 +73,7 @@ func (s *system) route(r *config.Route) (delivery.Route, error) {
 	if r.TLS != "" {
 		policy = r.TLS
 	}
-	route := delivery.Route{TLS: policyOf(policy), Source: r.Source, Mechanism: r.Mechanism, Connections: r.Connections, Messages: r.Messages,
+	route := delivery.Route{TLS: policyOf(policy), OwnTLS: r.TLS != "", Source: r.Source, Mechanism: r.Mechanism, Connections: r.Connections, Messages: r.Messages,
 		Discard: r.Discard}
 	if len(r.Source) == 0 {
 		route.Source = s.cfg.Queue.Source

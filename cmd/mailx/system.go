@@ -23,6 +23,7 @@ import (
 	"mailx/pkg/mail"
 	"mailx/pkg/maildir"
 	"mailx/pkg/maillog"
+	"mailx/pkg/mtasts"
 	"mailx/pkg/queue"
 	"mailx/pkg/smtp"
 	"mailx/pkg/vfs"
@@ -311,7 +312,7 @@ func (s *system) transport(q *queue.Queue) (*delivery.Transport, error) {
 	if err != nil {
 		return nil, err
 	}
-	if relay.TLSConfig, err = s.clientTLS(); err != nil {
+	if err := s.trust(relay); err != nil {
 		return nil, err
 	}
 	uid, gid := s.spoolOwner()
@@ -334,8 +335,27 @@ func (s *system) relay(router *delivery.Router) (*delivery.Relay, error) {
 		return nil, err
 	}
 	return &delivery.Relay{Via: router.Via, Account: s.accountRoutes(router), Hello: s.cfg.Hostname, Self: router.IsSelf, Resolver: resolver,
-		Port: os.Getenv("MAILX_MX_PORT"), PerDestination: s.cfg.Queue.PerDestination,
+		Policies: s.policies(resolver),
+		Port:     os.Getenv("MAILX_MX_PORT"), PerDestination: s.cfg.Queue.PerDestination,
 		PerConnection: s.cfg.Queue.PerConnection}, nil
+}
+
+// policies asks what other domains say of their TLS, unless tls.mta_sts is off. MAILX_MTA_STS_PORT is for tests.
+func (s *system) policies(resolver dns.Resolver) *mtasts.Keeper {
+	from, ok := resolver.(mtasts.Resolver)
+	if !s.cfg.TLS.MTASTS || !ok {
+		return nil
+	}
+	return &mtasts.Keeper{FS: s.fs, Dir: path.Join(s.cfg.Spool, "state/mta-sts"), Resolver: from, Port: os.Getenv("MAILX_MTA_STS_PORT")}
+}
+
+// trust has a relay trust the roots of tls.ca.
+func (s *system) trust(relay *delivery.Relay) (err error) {
+	relay.TLSConfig, err = s.clientTLS()
+	if relay.Policies != nil {
+		relay.Policies.TLS = relay.TLSConfig
+	}
+	return err
 }
 
 // resolver is the system's, or the zone file in MAILX_ZONE, with which tests and demonstrations need no network.

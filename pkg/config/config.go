@@ -70,6 +70,7 @@ type TLS struct {
 	More      []string // further pairs, "cert.pem:key.pem"
 	CA        string   // PEM file of roots; "" for those of the system
 	Policy    string   // "none", "opportunistic", "required" or "verified"
+	MTASTS    bool     // follow what domains say of their MX hosts
 
 	Fingerprints          []string // of the smarthost
 	ClientCert, ClientKey string   // PEM files; both or neither

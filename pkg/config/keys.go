@@ -95,6 +95,7 @@ func (t *TLS) keys() []Key {
 		newKey("tls.ca", "", "PEM file with the roots that clients trust").text(&t.CA, nil),
 		newKey("tls.policy", "opportunistic", "TLS towards other servers").
 			oneOf(&t.Policy, tlsPolicies()...),
+		newKey("tls.mta_sts", "true", "follow the MTA-STS policies of domains").yesNo(&t.MTASTS),
 		newKey("tls.fingerprints", "", "certificates or keys of which the smarthost must have one").list(&t.Fingerprints, checkFingerprint),
 		newKey("tls.client_cert", "", "PEM file with the certificate that clients show").text(&t.ClientCert, nil),
 		newKey("tls.client_key", "", "PEM file with its private key").text(&t.ClientKey, nil),

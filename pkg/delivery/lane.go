@@ -53,6 +53,7 @@ func (l *lane) Carry(ctx context.Context, first *mail.Delivery, next func() *mai
 	}
 	isWell := false
 	defer func() { r.pool.leave(d, isWell, r.now()) }()
+	l.text = first.Msg
 	c, isReused, err := r.client(ctx, d, l.part)
 	if err != nil {
 		first.Fail(resultOf(err))
@@ -83,6 +84,7 @@ func (l *lane) carryBy(
 			left.Fail(result)
 			return nil
 		}
+		l.text = left.Msg
 		again, err := l.relay.connect(ctx, d, l.part)
 		if err != nil {
 			left.Fail(resultOf(err))
@@ -92,10 +94,10 @@ func (l *lane) carryBy(
 	}
 }
 
-// fairly gives nothing for a connection that is full, or while others wait for a place at the destination.
+// fairly gives nothing for a connection that is full or good for its first message alone, or while others wait for a place at the destination.
 func (l *lane) fairly(d *destination, c *smtp.Client, next func() *mail.Delivery) func() *mail.Delivery {
 	return func() *mail.Delivery {
-		for !l.relay.isFull(l.part, c) && l.relay.pool.goOn(d, l.relay.now()) {
+		for !l.isLax && !l.relay.isFull(l.part, c) && l.relay.pool.goOn(d, l.relay.now()) {
 			m := next()
 			if m == nil {
 				return nil

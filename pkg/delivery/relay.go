@@ -16,6 +16,7 @@ import (
 
 	"mailx/pkg/dns"
 	"mailx/pkg/mail"
+	"mailx/pkg/mtasts"
 	"mailx/pkg/smtp"
 )
 
@@ -49,14 +50,15 @@ const (
 // A destination gets few connections at first, more as it takes mail, and half as many after trouble.
 //
 // A message that asks for REQUIRETLS goes only to hosts that offer it, over TLS with a certificate that is valid for
-// their name (5.7.30). That the name is right is known of configured servers. That of an MX host comes from the DNS,
-// which we can't verify: who can forge its answers can name a host of his own. The rest of RFC 8689 §4.2.1 waits for
-// DNSSEC or MTA-STS. "TLS-Required: No" (RFC 8689 §5) asks us to put delivery before a recipient's policy for TLS; we
-// follow none, and MXPolicy is the sender's own.
+// their name (5.7.30). That the name is right is known of configured servers, and of MX hosts by the policy of a domain
+// that has one. Else it comes from the DNS, which we can't verify: who can forge its answers can name a host of his own. The
+// rest of RFC 8689 §4.2.1 waits for DNSSEC. "TLS-Required: No" (RFC 8689 §5) puts delivery before the policy of the
+// recipient's domain, but not before ours, which are MXPolicy and Route.TLS.
 type Relay struct {
 	Via            func(domain string) Route // nil: always the MX hosts, with MXPolicy; see Router.Via
 	Account        Account                   // goes before Via; nil: there are no accounts
 	Resolver       dns.Resolver              // that of the system if nil
+	Policies       *mtasts.Keeper            // of domains, for their MX hosts; nil: none is asked for
 	Self           func(host string) bool    // names of this host, at which a list of MX hosts ends; may be nil
 	Hello          string                    // our name in EHLO
 	Port           string                    // of MX hosts; 25 if empty
@@ -100,6 +102,7 @@ func (r *Relay) deliver(
 	parts := r.split(env)
 	var done atomic.Int32
 	work := func(p *part) {
+		p.text = msg
 		part := r.deliverPart(ctx, p, msg, size)
 		for n, result := range part {
 			results[p.index[n]] = result
@@ -131,6 +134,8 @@ type part struct {
 	domain string // for MX hosts
 	route  Route
 	strict bool // the message asks for REQUIRETLS
+	text   io.ReaderAt
+	isLax  bool // connected without the policy of the domain, as the sender wants it
 	env    mail.Envelope
 	index  []int
 	err    error // nothing can be tried
@@ -266,7 +271,7 @@ func (r *Relay) deliverPart(ctx context.Context, p *part, msg io.ReaderAt, size 
 
 // keep has a connection that may carry more messages wait for them.
 func (r *Relay) keep(d *destination, p *part, c *smtp.Client) {
-	if r.isFull(p, c) {
+	if p.isLax || r.isFull(p, c) {
 		c.Quit()
 		return
 	}
@@ -395,7 +400,15 @@ func (r *Relay) tryHosts(ctx context.Context, p *part) (*smtp.Client, error) {
 	if err != nil {
 		return nil, err
 	}
+	if policy := r.partPolicy(ctx, p); policy != nil {
+		follow(policy, hops)
+	}
+	var barred error
 	for _, hop := range hops {
+		if hop.Barred != nil {
+			barred = hop.Barred
+			continue
+		}
 		addrs, err := r.Resolve(ctx, hop)
 		if err != nil {
 			t.failed(err)
@@ -407,6 +420,9 @@ func (r *Relay) tryHosts(ctx context.Context, p *part) (*smtp.Client, error) {
 	}
 	if t.err == nil && ctx.Err() != nil {
 		return nil, interrupted(ctx)
+	}
+	if t.err == nil && barred != nil {
+		return nil, barred
 	}
 	return nil, t.verdict()
 }

@@ -10,6 +10,7 @@ import (
 	"mailx/pkg/auth"
 	"mailx/pkg/dns"
 	"mailx/pkg/mail"
+	"mailx/pkg/mtasts"
 	"mailx/pkg/smtp"
 )
 
@@ -20,6 +21,7 @@ type Route struct {
 	Servers []Server       // tried in order; none: the MX hosts
 	Command []string       // in the place of servers: a program that takes the mail, see exec.go
 	TLS     smtp.TLSPolicy // for MX hosts; servers have their own
+	OwnTLS  bool           // TLS was said for this route: no policy of a domain is asked
 	Pins    []smtp.Pin     // of the certificates of servers that are smtp.TLSPinned
 
 	// Certificate is asked for the one that is shown to servers who want to see one; may be nil.
@@ -128,6 +130,8 @@ type Hop struct {
 	Server
 	IsMX bool
 	Pref uint16 // of its MX record
+	// Barred says that the domain's policy does not know the host, which is not tried then; nil: it is.
+	Barred error
 
 	host dns.Host
 }
@@ -139,7 +143,11 @@ func (r *Relay) Hops(ctx context.Context, domain string) ([]Hop, error) {
 	if err != nil {
 		return nil, err
 	}
-	return r.hops(ctx, route, normal(domain))
+	hops, err := r.hops(ctx, route, normal(domain))
+	if policy := r.policy(ctx, &route, normal(domain)); policy != nil && policy.Mode == mtasts.Enforce {
+		follow(policy, hops)
+	}
+	return hops, err
 }
 
 func (r *Relay) hops(ctx context.Context, route Route, domain string) (hops []Hop, err error) {
