@@ -437,6 +437,18 @@ func TestStore(t *testing.T) {
 	if _, err := s.Open(ctx, "A"); err != ErrNoFolder {
 		t.Errorf("old name: %v", err)
 	}
+	// B is there only in the name of B/C.
+	must(t, s.Create("B/D"))
+	must(t, s.Create("Top/D"))
+	if err := s.Rename(ctx, "B", "Top"); err != ErrFolderExists {
+		t.Errorf("onto one that is there: %v", err)
+	}
+	must(t, s.Rename(ctx, "B", "Over/B"))
+	for _, name := range []string{"Over/B/C", "Over/B/D", "Top/D"} {
+		if is, err := s.Exists(name); !is || err != nil {
+			t.Errorf("%s: %v, %v", name, is, err)
+		}
+	}
 	must(t, s.Delete("Gelöscht"))
 	for err, want := range map[error]error{s.Delete("inbox"): ErrInbox, s.Delete("nix"): ErrNoFolder, s.Rename(ctx, "nix", "y"): ErrNoFolder} {
 		if err != want {

@@ -88,14 +88,18 @@ func fromDisk(name string) string {
 	return name
 }
 
-// onDisk gives the elements by which a folder is found, or by which it will be made.
-func (s *Store) onDisk(elems []string) (found []string, err error) {
+// spellings gives the elements that a name may have on disk: ours, and those of other servers if they are not the same.
+func spellings(elems []string) [][]string {
 	foreign := strings.Split(EncodeUTF7(strings.Join(elems, "/")), "/")
-	tries := [][]string{elems}
 	if strings.Contains(strings.Join(foreign, "."), "&") && len(foreign) == len(elems) {
-		tries = append(tries, foreign)
+		return [][]string{elems, foreign}
 	}
-	for _, try := range tries {
+	return [][]string{elems}
+}
+
+// onDisk gives the elements by which a folder is found.
+func (s *Store) onDisk(elems []string) (found []string, err error) {
+	for _, try := range spellings(elems) {
 		_, err := s.inbox.Folder(try...)
 		if err == nil {
 			return try, nil
@@ -200,8 +204,8 @@ func (s *Store) existing(name string) ([]string, error) {
 	return s.onDisk(elems)
 }
 
-// Rename renames a folder and those below it, durably, with their UIDs. Renaming the inbox moves its mail to a new folder
-// (RFC 3501 §6.3.5).
+// Rename renames a folder and those below it, durably, with their UIDs. One that is there only in the names of those below it is
+// renamed with them. Renaming the inbox moves its mail to a new folder (RFC 3501 §6.3.5).
 func (s *Store) Rename(ctx context.Context, old, new string) error {
 	to, err := s.vacant(new)
 	if err != nil {
@@ -210,11 +214,26 @@ func (s *Store) Rename(ctx context.Context, old, new string) error {
 	if strings.EqualFold(old, Inbox) {
 		return s.emptyInbox(ctx, new)
 	}
-	from, err := s.existing(old)
+	elems, err := SplitName(old)
 	if err != nil {
-		return err
+		return ErrNoFolder
 	}
-	return s.inbox.RenameFolder(from, to)
+	found := false
+	for _, from := range spellings(elems) {
+		err := s.inbox.RenameFolder(from, to)
+		switch {
+		case errors.Is(err, fs.ErrExist):
+			return ErrFolderExists
+		case err == nil:
+			found = true
+		case !errors.Is(err, fs.ErrNotExist):
+			return err
+		}
+	}
+	if !found {
+		return ErrNoFolder
+	}
+	return nil
 }
 
 func (s *Store) emptyInbox(ctx context.Context, new string) error {

@@ -117,8 +117,9 @@ func (d *Dir) CreateFolder(elems ...string) (*Dir, error) {
 	return d.Folder(elems...)
 }
 
-// RenameFolder renames a folder and all below it, durably. The new name must be free, and not below the old one. Each
-// directory is renamed by itself: a loss of power may leave some under the old name.
+// RenameFolder renames a folder and all below it, durably; it need not exist itself, if there are some below it. The new names
+// must be free, and not below the old one: one that is taken is fs.ErrExist, and nothing is renamed. Each directory is renamed
+// by itself: a loss of power may leave some under the old name.
 func (d *Dir) RenameFolder(old, new []string) error {
 	from, err := folderName(old)
 	if err != nil {
@@ -131,10 +132,11 @@ func (d *Dir) RenameFolder(old, new []string) error {
 	if strings.HasPrefix(to+".", from+".") {
 		return mail.Permanentf(1, 3, "A folder can't move into itself")
 	}
-	if err := d.checkFolder(from); err != nil {
-		return vfs.Classify(err)
-	}
 	below, err := d.below(from)
+	isFolder := func(ending string) bool { return d.checkFolder(from+ending) == nil }
+	if err == nil && !slices.ContainsFunc(below, isFolder) {
+		err = &fs.PathError{Op: "rename", Path: d.join(from), Err: fs.ErrNotExist}
+	}
 	if err != nil {
 		return vfs.Classify(err)
 	}
