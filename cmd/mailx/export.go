@@ -1,9 +1,12 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"slices"
 
 	"github.com/urfave/cli/v2"
 
@@ -19,6 +22,7 @@ func newExport(e *env) *cli.Command {
 			"standard output, or where an option says. mailx import reads them again, octet for octet.",
 		Flags: append(append([]cli.Flag{
 			&cli.StringFlag{Name: "mbox", Usage: "into the new `FILE`, which is there when it is whole; - is standard output"},
+			&cli.BoolFlag{Name: "append", Usage: "add to the mbox if it is there"},
 			&cli.StringFlag{Name: "eml", Usage: "each into a file of its own in the directory `DIR`, and print the paths"},
 			&cli.StringFlag{Name: "maildir", Usage: "into the Maildir at `PATH`, and print the paths"},
 			&cli.BoolFlag{Name: "create", Usage: "make the Maildir if it is not there"},
@@ -49,6 +53,7 @@ type exporter struct {
 	count    int
 
 	isMbox bool
+	text   []byte // see whole
 	add    func(r *record, f openFile) error
 	finish func() error // all that was added is to stay
 	drop   func()       // something went wrong
@@ -84,6 +89,8 @@ func (e *env) newExporter(c *cli.Context) (*exporter, error) {
 	switch {
 	case targets > 1:
 		return nil, usagef("one of --mbox, --eml and --maildir")
+	case c.Bool("append") && (!c.IsSet("mbox") || c.String("mbox") == "-"):
+		return nil, usagef("--append is for --mbox FILE")
 	case c.Bool("create") && !c.IsSet("maildir"):
 		return nil, usagef("--create is for --maildir")
 	case targets == 0 && e.stdoutIsTerminal(), c.String("mbox") == "-" && e.stdoutIsTerminal():
@@ -120,6 +127,8 @@ func (x *exporter) open(c *cli.Context) error {
 		return x.toFiles(c.String("eml"), c.Bool("null"), c.Bool("quiet"))
 	case c.IsSet("maildir"):
 		return x.toMaildir(c)
+	case c.Bool("append"):
+		return x.appendTo(c.String("mbox"))
 	case c.IsSet("mbox") && c.String("mbox") != "-":
 		return x.toMbox(c.String("mbox"))
 	}
@@ -149,10 +158,16 @@ func (x *exporter) take(r *record) error {
 		return nil
 	}
 	r.size, r.stored = fi.Size(), fi.ModTime()
+	if x.isMbox {
+		if f, err = x.whole(r, f); err != nil {
+			x.list.failed.add(readError(err))
+			return nil
+		}
+	}
 	in := &stickyFile{openFile: f}
 	err = x.add(r, in)
 	switch {
-	case in.err != nil && x.isMbox: // half of it stands there
+	case in.err != nil && x.isMbox: // it has changed since: half of it stands there
 		return readError(in.err)
 	case in.err != nil:
 		x.list.failed.add(readError(in.err))
@@ -163,6 +178,39 @@ func (x *exporter) take(r *record) error {
 	}
 	return err
 }
+
+// wholeInMemory is the largest message that is kept in memory while it goes into an mbox.
+const wholeInMemory = 1 << 20
+
+// whole reads a message once before anything of it stands in an mbox, where it could not be taken back.
+func (x *exporter) whole(r *record, f openFile) (openFile, error) {
+	var n int64
+	var err error
+	if r.size > wholeInMemory {
+		n, err = io.Copy(io.Discard, io.NewSectionReader(f, 0, r.size))
+	} else {
+		x.text = slices.Grow(x.text[:0], int(r.size))[:r.size]
+		var got int
+		got, err = f.ReadAt(x.text, 0)
+		n, f = int64(got), memoryFile{f, bytes.NewReader(x.text)}
+	}
+	switch {
+	case n == r.size:
+		return f, nil
+	case err == nil, errors.Is(err, io.EOF):
+		return nil, exitWith(exIOErr, fmt.Errorf("%s: another program is writing to it", r.path()))
+	}
+	return nil, err
+}
+
+// memoryFile is a file that was read.
+type memoryFile struct {
+	openFile
+	text *bytes.Reader
+}
+
+// ReadAt reads from memory.
+func (m memoryFile) ReadAt(p []byte, at int64) (int, error) { return m.text.ReadAt(p, at) }
 
 // stickyFile tells errors of reading from those of writing.
 type stickyFile struct {

@@ -151,6 +151,8 @@ func (x *exporter) toMaildir(c *cli.Context) error {
 		for _, p := range parcels {
 			switch {
 			case isGone(p.Err):
+			case isAbout(p.Err, p.From):
+				x.list.failed.add(readError(p.Err))
 			case p.Err != nil:
 				return p.Err
 			default:
@@ -180,6 +182,13 @@ func (x *exporter) toMaildir(c *cli.Context) error {
 	return nil
 }
 
+// isAbout reports that a message in d could not be read, rather than written elsewhere.
+func isAbout(err error, d *maildir.Dir) bool {
+	var where *fs.PathError
+	return errors.As(err, &where) &&
+		(strings.HasPrefix(where.Path, d.Path()+"/cur/") || strings.HasPrefix(where.Path, d.Path()+"/new/"))
+}
+
 func (x *exporter) deliverFile(r *record, f openFile, to *maildir.Dir, ch *changer) error {
 	w, err := to.Deliver()
 	if err != nil {
@@ -200,7 +209,7 @@ func (x *exporter) deliverFile(r *record, f openFile, to *maildir.Dir, ch *chang
 func (e *env) openTarget(c *cli.Context, sys *system, word, user, past string) (*changer, *maildir.Dir, error) {
 	ch := e.newChanger(c, past)
 	ch.adopt = sys.configure
-	t := &target{changer: ch, word: word, create: c.Bool("create"), folders: map[*maildir.Dir]*maildir.Dir{}}
+	t := ch.target(word, c.Bool("create"))
 	if err := t.prepare(user); err != nil {
 		return nil, nil, readError(err)
 	}
