@@ -159,7 +159,9 @@ func (c *changer) finish(ctx context.Context) error {
 	for _, ch := range batch {
 		c.asked++
 		if ch.err != nil {
-			c.failed.add(ch.trouble())
+			if ch.err != errToldAlready {
+				c.failed.add(ch.trouble())
+			}
 			continue
 		}
 		c.done++
@@ -170,6 +172,9 @@ func (c *changer) finish(ctx context.Context) error {
 	return nil
 }
 
+// errToldAlready is for a message that fails for a reason that was told with another one.
+var errToldAlready = errors.New("told already")
+
 // trouble says what went wrong with which message.
 func (ch *change) trouble() error {
 	var chosen *codeError
@@ -177,13 +182,21 @@ func (ch *change) trouble() error {
 	case errors.As(err, &chosen):
 		return err
 	case errors.Is(err, fs.ErrNotExist):
-		return exitWith(exNoInput, fmt.Errorf("%s: there is no such message", ch.word))
+		return exitWith(exNoInput, fmt.Errorf("%s: %s", ch.word, ch.goneText()))
 	case mail.StatusOf(err).Subject == 2: // the mailbox is full
 		return fmt.Errorf("%s: %w", ch.word, err)
 	default:
 		err = readError(err)
 		return exitWith(exitCode(err), fmt.Errorf("%s: %w", ch.word, err))
 	}
+}
+
+// goneText: who comes second to a message that two want is told so.
+func (ch *change) goneText() string {
+	if ch.msg.File != "" {
+		return "it is gone: another program has just moved or removed it"
+	}
+	return "there is no such message"
 }
 
 // find says what a path leads to: a message in a Maildir, and a regular file.

@@ -61,27 +61,13 @@ func (e *env) carry(c *cli.Context, past string, do func(*mailbox.Carrier, conte
 	}
 	ch := e.newChanger(c, past)
 	ch.adopt = sys.configure
-	to := &target{changer: ch, word: c.String("to"), create: c.Bool("create"), folders: map[*maildir.Dir]*maildir.Dir{}}
+	to := ch.target(c.String("to"), c.Bool("create"))
 	if err := to.prepare(c.String("user")); err != nil {
 		return readError(err)
 	}
 	carrier := mailbox.NewCarrier(ch.fileSystem())
 	defer carrier.Close()
-	ch.apply = func(ctx context.Context, changes []*change) error {
-		parcels := make([]*mailbox.Parcel, len(changes))
-		for i, ch := range changes {
-			d, err := to.dir(ch.inbox)
-			if err != nil {
-				return readError(err)
-			}
-			parcels[i] = &mailbox.Parcel{From: ch.dir, To: d, Message: ch.msg}
-		}
-		do(carrier, ctx, parcels)
-		for i, p := range parcels {
-			changes[i].nowIn, changes[i].now, changes[i].err = p.To, p.Now, p.Err
-		}
-		return nil
-	}
+	ch.apply = to.carry(func(ctx context.Context, parcels []*mailbox.Parcel) { do(carrier, ctx, parcels) })
 	return ch.run(c.Context, c.Args().Slice())
 }
 
@@ -102,6 +88,42 @@ type target struct {
 	inbox   *maildir.Dir // of --user
 	fixed   *maildir.Dir // nil: see inbox
 	folders map[*maildir.Dir]*maildir.Dir
+	none    map[*maildir.Dir]bool // mailboxes that have no such folder
+}
+
+func (c *changer) target(word string, create bool) *target {
+	return &target{changer: c, word: word, create: create, folders: map[*maildir.Dir]*maildir.Dir{}, none: map[*maildir.Dir]bool{}}
+}
+
+// carry gives what a changer does to copy or move messages there.
+func (t *target) carry(do func(context.Context, []*mailbox.Parcel)) func(context.Context, []*change) error {
+	return func(ctx context.Context, changes []*change) error {
+		var going []*change
+		var parcels []*mailbox.Parcel
+		for _, ch := range changes {
+			d, err := t.dirOnce(ch.inbox)
+			if err != nil {
+				ch.err = err
+				continue
+			}
+			going, parcels = append(going, ch), append(parcels, &mailbox.Parcel{From: ch.dir, To: d, Message: ch.msg})
+		}
+		do(ctx, parcels)
+		for i, p := range parcels {
+			going[i].nowIn, going[i].now, going[i].err = p.To, p.Now, p.Err
+		}
+		return nil
+	}
+}
+
+// dirOnce is dir, and says once of a mailbox that its messages can't go.
+func (t *target) dirOnce(inbox *maildir.Dir) (*maildir.Dir, error) {
+	if t.none[inbox] {
+		return nil, errToldAlready
+	}
+	d, err := t.dir(inbox)
+	t.none[inbox] = err != nil
+	return d, readError(err)
 }
 
 // prepare opens what does not depend on messages.

@@ -224,8 +224,12 @@ func TestMoversAtOnce(t *testing.T) {
 			var said [2]string
 			for i, list := range [][]string{paths, backwards} {
 				wg.Go(func() {
-					out, _ := w.command(strings.Join(list, "\n"), append([]string{"move", "-"}, tt.to...)...).Output()
+					cmd := w.command(strings.Join(list, "\n"), append([]string{"move", "-"}, tt.to...)...)
+					var errs bytes.Buffer
+					cmd.Stderr = &errs
+					out, _ := cmd.Output()
 					said[i] = string(out)
+					checkLoser(t, cmd.ProcessState.ExitCode(), errs.String())
 				})
 			}
 			wg.Wait()
@@ -242,6 +246,19 @@ func TestMoversAtOnce(t *testing.T) {
 				t.Errorf("%d are left", len(left))
 			}
 		})
+	}
+}
+
+// checkLoser wants who came second told so, of each message.
+func checkLoser(t *testing.T, code int, errs string) {
+	for line := range strings.Lines(errs) {
+		if !strings.Contains(line, "it is gone: another program has just moved or removed it") &&
+			!strings.Contains(line, "there is no such message") && !strings.Contains(line, "messages were moved") {
+			t.Errorf("the loser was told %q", line)
+		}
+	}
+	if code != 0 && code != exNoInput || (code == 0) != (errs == "") {
+		t.Errorf("exit %d with %q", code, errs)
 	}
 }
 

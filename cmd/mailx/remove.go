@@ -6,7 +6,6 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"mailx/pkg/mailbox"
-	"mailx/pkg/maildir"
 )
 
 func newRemove(e *env) *cli.Command {
@@ -31,9 +30,9 @@ func newRemove(e *env) *cli.Command {
 			}
 			ch.links, ch.apply = true, removeAll
 			if c.Bool("trash") {
-				t := &trash{changer: ch, folders: map[*maildir.Dir]*maildir.Dir{}, carrier: mailbox.NewCarrier(ch.fileSystem())}
-				defer t.carrier.Close()
-				ch.links, ch.apply = false, t.apply
+				carrier := mailbox.NewCarrier(ch.fileSystem())
+				defer carrier.Close()
+				ch.links, ch.apply = false, ch.target(trashFolder, true).carry(carrier.Move)
 			}
 			return ch.run(c.Context, c.Args().Slice())
 		},
@@ -49,41 +48,5 @@ func removeAll(_ context.Context, changes []*change) error {
 	return nil
 }
 
-// trashFolder is the name that mail programs agree on.
+// trashFolder is the name that mail programs agree on. What is there stays there.
 const trashFolder = "Trash"
-
-// trash moves messages to the folder Trash of the mailbox that each is in. Those that are there stay there.
-type trash struct {
-	changer *changer
-	folders map[*maildir.Dir]*maildir.Dir
-	carrier *mailbox.Carrier
-}
-
-func (t *trash) apply(ctx context.Context, changes []*change) error {
-	var going []*change
-	var parcels []*mailbox.Parcel
-	for _, ch := range changes {
-		d, err := t.folder(ch.inbox)
-		if err != nil {
-			ch.err = err
-			continue
-		}
-		going, parcels = append(going, ch), append(parcels, &mailbox.Parcel{From: ch.dir, To: d, Message: ch.msg})
-	}
-	t.carrier.Move(ctx, parcels)
-	for i, p := range parcels {
-		going[i].nowIn, going[i].now, going[i].err = p.To, p.Now, p.Err
-	}
-	return nil
-}
-
-func (t *trash) folder(inbox *maildir.Dir) (*maildir.Dir, error) {
-	if d := t.folders[inbox]; d != nil {
-		return d, nil
-	}
-	d, err := openFolder(mailbox.NewStore(t.changer.fileSystem(), inbox), trashFolder, true)
-	if err == nil {
-		t.folders[inbox] = d
-	}
-	return d, err
-}
