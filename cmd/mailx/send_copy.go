@@ -1,7 +1,9 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"os"
 	"path"
 	"path/filepath"
 	"slices"
@@ -73,6 +75,9 @@ func (h *handover) endCopy(saved *maildir.Delivery, outcomes []outcome) {
 func (s *system) openFolder(name string) (*maildir.Dir, error) {
 	if strings.Contains(name, "/") {
 		full, err := filepath.Abs(name)
+		if err == nil {
+			err = refuseOther(full)
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -93,4 +98,20 @@ func (s *system) openFolder(name string) (*maildir.Dir, error) {
 		return inbox.CreateFolder(elements...)
 	}
 	return inbox, nil
+}
+
+// refuseOther refuses a directory that has something else in it, such as a home: nobody wants it made a Maildir. One that is half
+// made is none of these.
+func refuseOther(dir string) error {
+	f, err := os.Open(dir)
+	if err != nil { // it will be made, or not
+		return nil
+	}
+	defer f.Close()
+	names, _ := f.Readdirnames(-1)
+	isOwn := func(name string) bool { return slices.Contains([]string{"new", "cur", "tmp", "maildirfolder"}, name) }
+	if len(names) == 0 || slices.ContainsFunc(names, isOwn) {
+		return nil
+	}
+	return exitWith(exCantCreate, errors.New("there is something else in this directory, and it is no Maildir"))
 }

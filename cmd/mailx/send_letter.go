@@ -68,8 +68,8 @@ func (e *env) dateAndRandom() (time.Time, func(seed ...string) io.Reader, error)
 		return e.now(), func(...string) io.Reader { return nil }, nil
 	}
 	seconds, err := strconv.ParseInt(text, 10, 64)
-	if err != nil || seconds < 0 {
-		return time.Time{}, nil, exitWith(exConfig, fmt.Errorf("SOURCE_DATE_EPOCH is a number of seconds, not %q", text))
+	if err != nil || seconds < 0 || time.Unix(seconds, 0).UTC().Year() > 9999 {
+		return time.Time{}, nil, exitWith(exConfig, fmt.Errorf("SOURCE_DATE_EPOCH is a number of seconds before the year 10000, not %q", text))
 	}
 	return time.Unix(seconds, 0).UTC(), func(seed ...string) io.Reader {
 		return &repeatable{seed: fmt.Appendf(nil, "%d %q", seconds, seed)}
