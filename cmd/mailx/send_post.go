@@ -229,19 +229,25 @@ func (p *posting) transport(ctx context.Context) ([]mail.Result, error) {
 // queued is told on a terminal unless everything about that has been said.
 func (e *env) reportSent(outcomes []outcome, opt *sendOptions, isSaid bool) error {
 	isTold := !isSaid && e.stderrIsTerminal()
+	var lost error
 	if opt.json {
 		p := e.newPrinter([]column{{name: "recipient"}, {name: "outcome"}, {name: "status"}, {name: "text"}, {name: "queue_id"}}, true)
 		for _, o := range outcomes {
 			p.row(o.Address.String(), o.String(), o.status(), o.text(), o.queueID)
 		}
-		if err := p.flush(); err != nil { // 75 would say that nothing was stored
-			return exitWith(exIOErr, fmt.Errorf("what became of the message can't be printed: %w; don't send it again", err))
-		}
+		lost = p.flush()
 	}
 	for _, o := range outcomes {
 		if o.isFailed() || opt.verbose || isTold && o.queueID != "" {
 			e.note("%s", o.line())
 		}
+	}
+	isAnywhere := slices.ContainsFunc(outcomes, func(o outcome) bool { return !o.isFailed() })
+	switch {
+	case lost != nil && isAnywhere: // 75 would say that nothing was stored
+		return exitWith(exIOErr, fmt.Errorf("what became of the message can't be printed: %w; don't send it again", lost))
+	case lost != nil:
+		e.note("what became of the message can't be printed: %v", lost)
 	}
 	if code := exitOfOutcomes(outcomes); code != exOK {
 		return exitWith(code, nil)
