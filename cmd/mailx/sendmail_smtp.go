@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bufio"
+	"bytes"
 	"context"
 	"fmt"
 	"net"
@@ -27,6 +29,9 @@ func (e *env) sendmailSMTP(ctx context.Context) error {
 		session.Apologize(os.Getenv, sorrySMTP)
 		return err
 	}
+	if e.stdinIsTerminal() {
+		nc = &typedConn{Conn: nc, br: bufio.NewReader(nc)}
+	}
 	srv, err := sys.pipeSMTP(nc)
 	if err != nil {
 		fmt.Fprint(nc, sorrySMTP+"\r\n")
@@ -38,6 +43,30 @@ func (e *env) sendmailSMTP(ctx context.Context) error {
 	}
 	server.Protect(ctx, nc)
 	return nil
+}
+
+// typedConn is a session that a person types. A terminal ends lines in LF; programs have to say CRLF, as a message of theirs may
+// have LF in it.
+type typedConn struct {
+	net.Conn
+	br   *bufio.Reader
+	rest []byte
+}
+
+func (t *typedConn) Read(p []byte) (int, error) {
+	if len(t.rest) == 0 {
+		line, err := t.br.ReadSlice('\n')
+		if len(line) == 0 {
+			return 0, err
+		}
+		t.rest = line
+		if text, ok := bytes.CutSuffix(line, []byte("\n")); ok && !bytes.HasSuffix(text, []byte("\r")) {
+			t.rest = append(bytes.Clone(text), "\r\n"...)
+		}
+	}
+	n := copy(p, t.rest)
+	t.rest = t.rest[n:]
+	return n, nil
 }
 
 // pipeSMTP is the server for who is at the other end.
