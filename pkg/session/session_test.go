@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -245,6 +247,59 @@ func TestListenReplacesAStaleSocket(t *testing.T) {
 		t.Fatalf("stale socket: %v", err)
 	}
 	l.Close()
+}
+
+// What is at the path of a socket and is none stays, even if nobody listens there.
+func TestListenLeavesFilesAlone(t *testing.T) {
+	dir := t.TempDir()
+	file, link := dir+"/file", dir+"/link"
+	if err := os.WriteFile(file, []byte("precious"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(file, link); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{file, link, "unix:" + file, dir} {
+		if l, err := Listen(path); err == nil {
+			l.Close()
+			t.Errorf("%s: taken", path)
+		}
+	}
+	if text, err := os.ReadFile(link); err != nil || string(text) != "precious" {
+		t.Errorf("the file behind the link: %q, %v", text, err)
+	}
+}
+
+// Of many that find a stale socket one gets it, and is there for those who connect.
+func TestListenRace(t *testing.T) {
+	path := t.TempDir() + "/s"
+	for range 20 {
+		l, err := Listen(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.(*net.UnixListener).SetUnlinkOnClose(false)
+		l.Close()
+		var got [8]net.Listener
+		var all sync.WaitGroup
+		for i := range got {
+			all.Go(func() { got[i], _ = Listen(path) })
+		}
+		all.Wait()
+		won := 0
+		for _, l := range got {
+			if l != nil {
+				won++
+				defer l.Close()
+			}
+		}
+		nc, err := net.Dial("unix", path)
+		if won != 1 || err != nil {
+			t.Fatalf("%d listen, and a client has %v", won, err)
+		}
+		nc.Close()
+		os.Remove(path)
+	}
 }
 
 func TestPassed(t *testing.T) {

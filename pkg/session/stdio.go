@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -211,22 +212,54 @@ func passedSockets(getenv func(string) string) (int, error) {
 }
 
 // Listen opens one address: "host:port", ":port", or "unix:/path" (also "/path"). A stale unix socket, to which nobody
-// listens, is replaced.
+// listens, is replaced; nothing else is.
 func Listen(address string) (net.Listener, error) {
-	path, isUnix := strings.CutPrefix(address, "unix:")
-	if !isUnix && !strings.HasPrefix(address, "/") {
+	path, isUnix := unixPath(address)
+	if !isUnix {
 		return net.Listen("tcp", address)
 	}
+	defer lockDir(path)()
 	l, err := net.Listen("unix", path)
-	if !errors.Is(err, unix.EADDRINUSE) {
+	if !errors.Is(err, unix.EADDRINUSE) || !isStale(path) {
 		return l, err
-	}
-	if nc, derr := net.Dial("unix", path); derr == nil {
-		nc.Close()
-		return nil, err
 	}
 	if rerr := os.Remove(path); rerr != nil {
 		return nil, err
 	}
 	return net.Listen("unix", path)
+}
+
+// unixPath is the path of an address of Listen that is a unix socket.
+func unixPath(address string) (path string, ok bool) {
+	path, ok = strings.CutPrefix(address, "unix:")
+	return path, ok || strings.HasPrefix(address, "/")
+}
+
+// isStale reports a socket without a server. What else may be there is somebody's file.
+func isStale(path string) bool {
+	fi, err := os.Lstat(path)
+	if err != nil || fi.Mode().Type() != os.ModeSocket {
+		return false
+	}
+	nc, err := net.Dial("unix", path)
+	if err == nil {
+		nc.Close()
+	}
+	return errors.Is(err, unix.ECONNREFUSED)
+}
+
+// lockDir keeps other processes out that look for a stale socket: else each of two that start at once might remove the one on
+// which the other has just begun to listen. Where that lock can't be had, for a second, it does without.
+func lockDir(path string) (unlock func()) {
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return func() {}
+	}
+	for range 100 {
+		if unix.Flock(int(dir.Fd()), unix.LOCK_EX|unix.LOCK_NB) != unix.EWOULDBLOCK {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	return func() { dir.Close() }
 }
