@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"os/user"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -34,6 +35,9 @@ type door struct {
 
 // listen opens the addresses of a service.
 func (h *house) listen(s service) error {
+	if s.proto == "lmtp" && slices.ContainsFunc(s.listen, isPort25) {
+		return usagef("LMTP is not for port 25, where mail servers expect SMTP (RFC 2033 section 5)")
+	}
 	if s.needsTLS {
 		if err := h.checkLoopback(s, s.listen); err != nil {
 			return err
@@ -70,6 +74,11 @@ func (h *house) checkLoopback(s service, addresses []string) error {
 		h.e.note("%s has no certificate, so nobody can log in; set tls.cert and tls.key, or smtp.allow_insecure_auth", s.role)
 	}
 	return nil
+}
+
+func isPort25(address string) bool {
+	_, port, err := net.SplitHostPort(address)
+	return err == nil && port == "25"
 }
 
 // isOwnAddress is true for addresses that only this host reaches.
