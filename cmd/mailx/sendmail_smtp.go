@@ -38,7 +38,7 @@ func (e *env) sendmailSMTP(ctx context.Context) error {
 		return err
 	}
 	server := &session.Server{
-		Handle: func(ctx context.Context, nc net.Conn) { e.logSession(srv.ServeConn(ctx, nc)) },
+		Handle: func(ctx context.Context, nc net.Conn) { e.logSession(nc, srv.ServeConn(ctx, nc)) },
 		Report: func(err error) { e.note("%v", err) },
 	}
 	server.Protect(ctx, nc)

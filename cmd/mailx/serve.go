@@ -148,7 +148,7 @@ func (e *env) sessions(sys *system, s service) *session.Server {
 }
 
 func (e *env) handle(s service) func(context.Context, net.Conn) {
-	return func(ctx context.Context, nc net.Conn) { e.logSession(s.serveConn(ctx, nc)) }
+	return func(ctx context.Context, nc net.Conn) { e.logSession(nc, s.serveConn(ctx, nc)) }
 }
 
 // prepareSpool makes the spool before anybody connects, and says what the first client would only be told as 451.
@@ -172,10 +172,11 @@ func (e *env) prepareSpool() error {
 	return nil
 }
 
-// logSession tells of sessions that broke, but not of peers that just went away.
-func (e *env) logSession(err error) {
+// logSession tells of sessions that broke, and whose they were, but not of peers that just went away.
+func (e *env) logSession(nc net.Conn, err error) {
 	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, syscall.ECONNRESET) && !errors.Is(err, syscall.EPIPE) {
-		e.note("session: %v", err)
+		peer, _ := session.AddrOf(nc.RemoteAddr())
+		e.note("session with %s: %v", session.NameOf(peer), err)
 	}
 }
 
