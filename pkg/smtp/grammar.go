@@ -50,10 +50,10 @@ type By struct {
 	Trace   bool  // tell the sender of each relay, too
 }
 
-// ParseMail reads the arguments of MAIL. A blank behind "FROM:" is taken, as the classic dialogs print it, and so is a path
-// without angle brackets.
+// ParseMail reads the arguments of MAIL. Blanks before and behind "FROM:" are taken, as the classic dialogs print them, and so is a
+// path without angle brackets.
 func ParseMail(a *wire.Args) (*MailArgs, error) {
-	if !a.Keyword("FROM:") {
+	if a.SkipBlanks(); !a.Keyword("FROM:") {
 		return nil, errSyntax("Syntax: MAIL FROM:<address>")
 	}
 	m := &MailArgs{}
@@ -177,7 +177,7 @@ func retOf(v string) (mail.Ret, bool) {
 // ParseRcpt reads the arguments of RCPT: "TO:" Forward-path [SP Rcpt-parameters].
 func ParseRcpt(a *wire.Args) (mail.Recipient, error) {
 	var r mail.Recipient
-	if !a.Keyword("TO:") {
+	if a.SkipBlanks(); !a.Keyword("TO:") {
 		return r, errSyntax("Syntax: RCPT TO:<address>")
 	}
 	var err error

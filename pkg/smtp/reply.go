@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"mailx/pkg/mail"
 	"mailx/pkg/message"
@@ -21,6 +23,8 @@ type Reply struct {
 	Code   int
 	Status mail.Status // zero if the peer sent none, or for replies that never have one (220, 221 to HELO, 354)
 	Lines  []string    // at least one, without code, status and CRLF; printable
+
+	isUTF8 bool // the peer has said that this reply may be UTF-8
 }
 
 // Error is the reply on one line.
@@ -114,8 +118,8 @@ func codeOf(err error, s mail.Status) int {
 	return 451
 }
 
-// write sends the reply, each line cut to MaxReplyLine and cleaned of what is not printable ASCII (UTF-8 is the peer's own
-// address in most cases, and a client that did not ask for SMTPUTF8 must not see it).
+// write sends the reply, each line cut to MaxReplyLine and cleaned of what is not printable: of all that is not ASCII (UTF-8 is the
+// peer's own address in most cases, and a client that did not ask for SMTPUTF8 must not see it), unless isUTF8.
 func (r *Reply) write(c *wire.Conn) error {
 	for i, text := range r.Lines {
 		sep := " "
@@ -126,7 +130,7 @@ func (r *Reply) write(c *wire.Conn) error {
 		if !r.Status.IsZero() {
 			line += r.Status.String() + " "
 		}
-		if err := c.WriteLine(cut(line+printable(text), MaxReplyLine-2)); err != nil {
+		if err := c.WriteLine(cut(line+clean(text, r.isUTF8), MaxReplyLine-2)); err != nil {
 			return err
 		}
 	}
@@ -140,11 +144,14 @@ func cut(s string, n int) string {
 	return s
 }
 
-func printable(s string) string {
+func printable(s string) string { return clean(s, false) }
+
+// clean puts a question mark for each rune that is no printable ASCII, or no printable UTF-8.
+func clean(s string, isUTF8 bool) string {
 	return strings.Map(func(r rune) rune {
-		if r < ' ' || r >= 0x7f {
-			return '?'
+		if r >= ' ' && r < 0x7f || isUTF8 && r > 0x7f && r != utf8.RuneError && unicode.IsPrint(r) {
+			return r
 		}
-		return r
+		return '?'
 	}, s)
 }
