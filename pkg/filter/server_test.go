@@ -79,7 +79,7 @@ func TestDialogs(t *testing.T) {
 				return start(t, srv)
 			}
 			opt := mailtest.Options{TLS: ca.ClientConfig("hamburger.edu"), DialTLS: serve(true)}
-			for _, about := range []string{"b", "chunk", "eh", "en", "h", "m", "n", "p", "rec", "seq", "sh", "smu", "two"} {
+			for _, about := range []string{"b", "chunk", "eh", "en", "harvest", "m", "n", "pip", "rec", "seq", "sh", "smu", "two"} {
 				mailtest.RunTranscripts(t, "../../testdata/dialogs/smtp/"+about+"*.txt", serve(false), opt)
 			}
 			if len(store.kept) == 0 {
