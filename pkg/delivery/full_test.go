@@ -2,6 +2,7 @@ package delivery
 
 import (
 	"context"
+	"io"
 	"slices"
 	"strings"
 	"testing"
@@ -200,6 +201,41 @@ func TestIntakeFullNotices(t *testing.T) {
 	notice := s.queued[1]
 	if !strings.Contains(notice, "Final-Recipient: rfc822; alice") || strings.Contains(notice, "Final-Recipient: rfc822; full") {
 		t.Errorf("the notice is\n%s", notice)
+	}
+}
+
+// What a filter makes of a message for mailboxes is not for the queue: who waits there, and who lives elsewhere, gets the text as it
+// was, and it is judged when it gets there.
+func TestIntakeLater(t *testing.T) {
+	in, fsys := fullIntake(t)
+	s := &spool{}
+	in.Enqueue, in.AnySender = s.enqueue, true
+	in.Router.Aliases = aliasFile(t, "mixed: alice, a@two.example\n")
+	if _, err := hand(t, in, stranger, strings.Repeat("x", 60)+"\n", "full"); err != nil {
+		t.Fatal(err)
+	}
+	tx, err := in.Mail(t.Context(), stranger, &mail.Envelope{ID: "X1", Sender: address(t, "s@far.example")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, to := range []string{"mixed", "full"} {
+		if err := tx.Rcpt(t.Context(), mail.Recipient{Address: address(t, to)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const before = "as it was\n"
+	tx.(interface{ Later(io.ReaderAt, int64) }).Later(strings.NewReader(before), int64(len(before)))
+	io.WriteString(tx, "as it ")
+	io.WriteString(tx, "is\n")
+	if err := tx.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"<s@far.example> > a@two.example: " + before, "<s@far.example> > full: " + before}
+	if !slices.Equal(s.queued, want) {
+		t.Errorf("queued %q, want %q", s.queued, want)
+	}
+	if got := messages(t, fsys, "alice"); len(got) != 1 || !strings.HasSuffix(got[0], ">\nas it is\n") {
+		t.Errorf("alice has %q", got)
 	}
 }
 

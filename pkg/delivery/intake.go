@@ -108,7 +108,8 @@ type intakeTx struct {
 	broken  map[string]error // Maildirs that can't have the message, and why; but for LMTP, those that are too full
 	local   *maildir.Delivery
 	queued  Spooled
-	waiting Spooled // for those whose mailbox is too full; see intake_full.go
+	waiting Spooled           // for those whose mailbox is too full; see intake_full.go
+	later   *io.SectionReader // the text for both of these; nil: it is that of the mailboxes
 	size    int64
 
 	notes     bool    // somebody is to hear of a success: see intake_notice.go
@@ -188,12 +189,17 @@ func (tx *intakeTx) Write(p []byte) (int, error) {
 			return 0, err
 		}
 	}
-	if tx.queued != nil {
+	if tx.queued != nil && tx.later == nil {
 		if _, err := tx.queued.Write(p); err != nil {
 			return 0, err
 		}
 	}
 	return len(p), nil
+}
+
+// Later gives another text for what goes into the queue, before the first Write; see filter.Deferrer.
+func (tx *intakeTx) Later(text io.ReaderAt, size int64) {
+	tx.later = io.NewSectionReader(text, 0, size)
 }
 
 // open makes the files, once all recipients are known.
@@ -211,7 +217,10 @@ func (tx *intakeTx) open() error {
 	env := *tx.env
 	env.Rcpts = tx.away
 	var err error
-	tx.queued, err = tx.in.Enqueue(&env)
+	if tx.queued, err = tx.in.Enqueue(&env); err != nil || tx.later == nil {
+		return err
+	}
+	_, err = io.Copy(tx.queued, io.NewSectionReader(tx.later, 0, tx.later.Size()))
 	return err
 }
 

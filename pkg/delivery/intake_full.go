@@ -81,20 +81,31 @@ func (tx *intakeTx) firstFull() string {
 	return ""
 }
 
-// writeWaiting copies the message from where it was written for the mailboxes.
 func (tx *intakeTx) writeWaiting(rcpts []mail.Recipient) error {
-	text, err := tx.local.Text()
+	text, err := tx.waitingText()
 	if err != nil {
 		return err
 	}
-	head := int64(len(message.AppendReturnPath(nil, tx.env.Sender))) // the queue adds it when it delivers
 	env := *tx.env
 	env.Rcpts = rcpts
 	if tx.waiting, err = tx.in.Enqueue(&env); err != nil {
 		return err
 	}
-	_, err = io.Copy(tx.waiting, io.NewSectionReader(text, head, tx.local.Size()-head))
+	_, err = io.Copy(tx.waiting, text)
 	return err
+}
+
+// waitingText is the message from where it was written for the mailboxes, unless there is another text for the queue.
+func (tx *intakeTx) waitingText() (io.Reader, error) {
+	if tx.later != nil {
+		return io.NewSectionReader(tx.later, 0, tx.later.Size()), nil
+	}
+	text, err := tx.local.Text()
+	if err != nil {
+		return nil, err
+	}
+	head := int64(len(message.AppendReturnPath(nil, tx.env.Sender))) // the queue adds it when it delivers
+	return io.NewSectionReader(text, head, tx.local.Size()-head), nil
 }
 
 // leaveFull takes the full mailboxes out of the delivery, and ends it if there are no others.

@@ -53,6 +53,14 @@ type Session interface {
 	Close() error
 }
 
+// Deferrer is a transaction of a Backend that keeps back a part of what Stores says that it stores by itself: for a mailbox that is
+// too full, for a member of an alias who lives elsewhere. That part is judged where it arrives, so it is to be the text as it was
+// before Deliver changed it, which Later gives before the first Write. It can be read until the end of Commit.
+type Deferrer interface {
+	smtp.Tx
+	Later(text io.ReaderAt, size int64)
+}
+
 // Spooled is a message on its way into a store.
 type Spooled interface {
 	io.Writer

@@ -301,6 +301,44 @@ func TestTransactions(t *testing.T) {
 	}
 }
 
+// lateStore is a store that notes what it is given for those who wait.
+type lateStore struct{ *store }
+
+func (s lateStore) Mail(ctx context.Context, p *smtp.Peer, env *mail.Envelope) (smtp.Tx, error) {
+	tx, err := s.store.Mail(ctx, p, env)
+	if err != nil {
+		return nil, err
+	}
+	return &lateTx{tx.(*storeTx)}, nil
+}
+
+type lateTx struct{ *storeTx }
+
+func (tx *lateTx) Later(text io.ReaderAt, size int64) {
+	b, err := io.ReadAll(io.NewSectionReader(text, 0, size))
+	tx.s.call("later %q %v", b, err)
+}
+
+// What Deliver changes is for mailboxes: the Backend hears what the text was, for the part of it that goes elsewhere first.
+func TestDeliverSaysWhatItChanged(t *testing.T) {
+	const letter = "A: b\n\nc\n"
+	for name, c := range map[string]struct {
+		deliver func(*Message) error
+		calls   string
+	}{
+		"changed":   {rewrite("c", "C"), `mail a|rcpt bob|later "A: b\n\nc\n" <nil>|commit bob`},
+		"unchanged": {func(*Message) error { return nil }, "mail a|rcpt bob|commit bob"},
+	} {
+		s := &store{t: t}
+		chain := &Chain{Stores: func(*smtp.Peer, *mail.Envelope, mail.Recipient) bool { return true },
+			Deliver: func(_ context.Context, m *Message) error { return c.deliver(m) }}
+		converse(t, chain, lateStore{s}, "bob", letter, false)
+		if got := strings.Join(s.calls, "|"); got != c.calls {
+			t.Errorf("%s: got %s, want %s", name, got, c.calls)
+		}
+	}
+}
+
 func add(local string) func(m *Message) error {
 	return func(m *Message) error {
 		m.Env.Rcpts = append(m.Env.Rcpts, mail.Recipient{Address: address(local)})

@@ -133,6 +133,7 @@ type Message struct {
 
 	store  Store
 	edited *[]*Text // to be closed
+	before *Text    // the text before Deliver changed it; nil if it did not
 }
 
 // NewMessage makes a message for filters. Close it when it is delivered.

@@ -226,6 +226,7 @@ func (t *tx) deliver(m *Message, v *verdicts) {
 	case home == nil, err == nil && home.Text == m.Text:
 		t.send(v, m)
 	case err == nil:
+		home.before = m.Text
 		t.send(v, home, m.part(away(m, home)))
 	case len(home.Env.Rcpts) == len(m.Env.Rcpts):
 		t.drop()
@@ -278,6 +279,9 @@ func (t *tx) send(v *verdicts, parts ...*Message) {
 		inner, err := t.innerFor(m)
 		if err == nil {
 			open = append(open, inner)
+			if d, defers := inner.(Deferrer); defers && m.before != nil {
+				d.Later(m.before, m.before.Size())
+			}
 			_, err = io.Copy(inner, m.Text.Reader())
 		}
 		if err != nil {
