@@ -167,6 +167,16 @@ func TestInetdBehindAProxy(t *testing.T) {
 	}
 }
 
+// TestConnectionIsNoListener: a unit with Accept=yes and without --inetd would never serve anybody, and say so once a second.
+func TestConnectionIsNoListener(t *testing.T) {
+	p := startInetd(t, t.TempDir(), onDescriptor3, []string{"LISTEN_FDS=1"}, "serve-smtp --hostname h.example 2>$MAILX_SPOOL.said")
+	p.cmd.Wait()
+	said, err := os.ReadFile(filepath.Join(p.cmd.Dir, "spool.said"))
+	if code := p.cmd.ProcessState.ExitCode(); code != exConfig || !strings.Contains(string(said), "use --inetd") {
+		t.Errorf("exit %d, %q, %v", code, said, err)
+	}
+}
+
 // TestInetdFewDescriptors: a want of descriptors is temporary, however bad it is. The peer hears so, the exit code says so, nothing
 // is half done, and the Go runtime, which can't live without its poller, leaves no stack trace.
 func TestInetdFewDescriptors(t *testing.T) {

@@ -174,6 +174,9 @@ func Passed(getenv func(string) string) ([]net.Listener, error) {
 	}
 	var ls []net.Listener
 	for fd := firstPassed; fd < firstPassed+n; fd++ {
+		if isConnected(fd) {
+			return nil, fmt.Errorf("passed descriptor %d is a connection, not a socket that listens: use --inetd, or Accept=no", fd)
+		}
 		unix.CloseOnExec(fd)
 		f := os.NewFile(uintptr(fd), "listener")
 		l, err := net.FileListener(f)
