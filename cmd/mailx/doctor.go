@@ -19,8 +19,9 @@ func newDoctor(e *env) *cli.Command {
 		Name:  "doctor",
 		Usage: "look for what is wrong here, and say how to mend it",
 		Description: "Configuration, users and aliases, certificates, the spool with its owners, the queue, leftovers and the\n" +
-			"clock. Nothing is changed.",
+			"clock; or with --check one Maildir or queue alone, to the last octet. Nothing is changed.",
 		Flags: []cli.Flag{
+			&cli.StringSliceFlag{Name: "check", Usage: "look at the Maildir or queue `DIR` alone, with its index"},
 			&cli.BoolFlag{Name: "dns", Usage: "ask the DNS about this host and its domains, too"},
 			&cli.BoolFlag{Name: "messages", Usage: "read every message, and compare it with its name"},
 			jsonFlag(),
@@ -68,6 +69,9 @@ func (e *env) doctor(c *cli.Context) error {
 	if c.Args().Present() {
 		return usagef("%q is not needed here", c.Args().First())
 	}
+	if c.IsSet("check") && (c.Bool("dns") || c.Bool("messages")) {
+		return usagef("--check looks at directories alone, with all their messages: --dns and --messages are not for it")
+	}
 	d := &doctor{e: e, now: e.now(), readsMessages: c.Bool("messages"), asksDNS: c.Bool("dns")}
 	cfg, err := e.config()
 	var wrong config.Errors
@@ -79,6 +83,10 @@ func (e *env) doctor(c *cli.Context) error {
 	default:
 		d.cfg, d.sys, d.fs = cfg, e.newSystem(cfg), unchanged{vfs.OS()}
 		d.uid, d.gid = d.sys.spoolOwner()
+		if dirs := c.StringSlice("check"); len(dirs) > 0 {
+			d.checkDirs(c.Context, dirs)
+			break
+		}
 		d.all(c.Context)
 	}
 	return d.report(c.Bool("json"))

@@ -327,7 +327,7 @@ func checkCarried(t *testing.T, trial vfs.Trial, to string, move bool) {
 	if n := len(strings.Fields(left + " " + there)); n > 4 || move && n > 2 && !trial.Crashed && !trial.Lasting && trial.Failed.Op != "remove" {
 		t.Errorf("too many: %q, %q: %s", left, there, trial)
 	}
-	for _, p := range append(maildir.Check(trial.Mem, "box"), maildir.Check(trial.Mem, "other")...) {
+	for _, p := range slices.Concat(maildir.Check(trial.Mem, "box"), maildir.Check(trial.Mem, "other"), checkIndexes(trial.Mem, "box", "other")) {
 		t.Errorf("%s: %s", p, trial)
 	}
 	if open := trial.Mem.OpenFiles(); open != nil && !trial.Crashed {

@@ -234,7 +234,7 @@ func checkTold(t *testing.T, trial vfs.Trial, done Copied) {
 			t.Errorf("UID %d is %q, want %q: %s", uid, text.String(), want, trial)
 		}
 	}
-	for _, p := range maildir.Check(trial.Mem, "box") {
+	for _, p := range append(maildir.Check(trial.Mem, "box"), Check(trial.Mem, d)...) {
 		t.Errorf("%s: %s", p, trial)
 	}
 }
