@@ -148,13 +148,23 @@ func (d *Dir) check() error {
 	return nil
 }
 
-func (d *Dir) isDir(sub string) error {
-	fi, err := d.fsys.Lstat(d.join(sub))
-	if err == nil && !fi.IsDir() {
-		err = &fs.PathError{Op: "open", Path: d.join(sub), Err: syscall.ENOTDIR}
+func (d *Dir) isDir(sub string) error { return IsDir(d.fsys, d.join(sub)) }
+
+// IsDir wants a directory to which no symbolic link leads. The error for another thing wraps ENOTDIR.
+func IsDir(fsys vfs.FS, name string) error {
+	fi, err := fsys.Lstat(name)
+	switch {
+	case err != nil || fi.IsDir():
+		return err
+	case fi.Mode()&fs.ModeSymlink == 0:
+		return &fs.PathError{Op: "open", Path: name, Err: syscall.ENOTDIR}
 	}
-	return err
+	return fmt.Errorf("%s is a symbolic link, which could lead anywhere: have a directory in its place, rm %s && mkdir -m 700 %s: %w",
+		name, name, name, syscall.ENOTDIR)
 }
+
+// Check is what Open does, for a Maildir that has been open for long.
+func (d *Dir) Check() error { return vfs.Classify(d.check()) }
 
 // Path gives the directory that has tmp/, new/ and cur/.
 func (d *Dir) Path() string { return d.path }

@@ -95,6 +95,9 @@ func idOf(name string) string {
 
 // list gives the entries of some places, each base once, in no order. What is hidden is not an entry.
 func (q *Queue) list(in []place) ([]spot, error) {
+	if err := q.spool.Check(); err != nil {
+		return nil, err
+	}
 	var spots []spot
 	for _, p := range in {
 		names, err := q.fs.ReadDirNames(q.dirPath(p))

@@ -2,6 +2,8 @@ package queue
 
 import (
 	"cmp"
+	"errors"
+	"io/fs"
 	"math/rand/v2"
 	"strings"
 	"sync"
@@ -35,7 +37,8 @@ type Queue struct {
 	kept map[string]*progress // by base: what could not be written down; see keep
 }
 
-// Open opens the queue in dir, which Create has made. Folders that somebody removed are made again.
+// Open opens the queue in dir, which Create has made. Folders that somebody removed are made again. A symbolic link may lead to
+// dir, but none to what is in it.
 func Open(fsys vfs.FS, dir string, opt Options) (*Queue, error) {
 	d, err := maildir.Open(fsys, dir)
 	if err != nil {
@@ -71,14 +74,23 @@ func newQueue(fsys vfs.FS, dir string, d *maildir.Dir, opt Options) (*Queue, err
 
 func (q *Queue) makeFolders() error {
 	for _, folder := range []string{holdDir, failedDir} {
-		if _, err := q.fs.Lstat(q.dir + "/" + folder + "/cur"); err == nil {
-			continue
+		dir := q.dir + "/" + folder
+		if err := ignore(maildir.IsDir(q.fs, dir), fs.ErrNotExist); err != nil {
+			return err
 		}
-		if _, err := maildir.Create(q.fs, q.dir+"/"+folder); err != nil {
+		_, err := maildir.Open(q.fs, dir)
+		if errors.Is(err, fs.ErrNotExist) {
+			_, err = maildir.Create(q.fs, dir)
+		}
+		if err != nil {
 			return err
 		}
 	}
-	return vfs.MkdirAll(q.fs, q.dir+"/"+progressDir)
+	err := maildir.IsDir(q.fs, q.dir+"/"+progressDir)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = vfs.MkdirAll(q.fs, q.dir+"/"+progressDir)
+	}
+	return err
 }
 
 // Schedule gives the retry schedule with its defaults filled in.
@@ -120,6 +132,9 @@ func (q *Queue) enqueue(into *maildir.Dir, env *mail.Envelope) (*Entry, error) {
 	}
 	block, err := printBlock(&whole)
 	if err != nil {
+		return nil, err
+	}
+	if err := into.Check(); err != nil && !errors.Is(err, fs.ErrNotExist) { // what is missing is made
 		return nil, err
 	}
 	d, err := into.Deliver()

@@ -2,6 +2,7 @@ package queue
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -258,4 +259,46 @@ func BenchmarkFlush(b *testing.B) {
 			b.ReportMetric(float64(sent)/b.Elapsed().Seconds(), "msgs/s")
 		})
 	}
+}
+
+// A symbolic link may lead to the queue. One in it, before the queue is opened or after, is refused, and nothing is written to
+// where it leads.
+func TestPlantedLinks(t *testing.T) {
+	for _, sub := range []string{"new", "cur", "tmp", holdDir, holdDir + "/cur", failedDir, failedDir + "/new", progressDir} {
+		top := t.TempDir()
+		dir, elsewhere := top+"/queue", top+"/elsewhere"
+		if err := os.Symlink(top+"/real", dir); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Mkdir(top+"/real", 0o700); err != nil {
+			t.Fatal(err)
+		}
+		q := openReal(t, dir)
+		fill(t, q, 1, "ok@y")
+		if err := errors.Join(os.Rename(dir+"/"+sub, elsewhere), os.Symlink(elsewhere, dir+"/"+sub)); err != nil {
+			t.Fatal(err)
+		}
+		before, _ := os.ReadDir(elsewhere)
+		if !strings.HasPrefix(sub, ".") {
+			f := &fake{}
+			_, enqueued := q.Enqueue(&mail.Envelope{Rcpts: rcpts("ok@y")})
+			_, flushed := q.Flush(t.Context(), f, FlushOptions{})
+			if !isRefused(enqueued, dir+"/"+sub) || !isRefused(flushed, dir+"/"+sub) || len(f.calls) > 0 {
+				t.Errorf("%s: a queue that is open: %v; %v; %d sent", sub, enqueued, flushed, len(f.calls))
+			}
+		}
+		_, opened := Open(vfs.OS(), dir, Options{})
+		_, created := Create(vfs.OS(), dir, Options{})
+		if !isRefused(opened, dir+"/"+sub) || !isRefused(created, dir+"/"+sub) {
+			t.Errorf("%s: %v; %v", sub, opened, created)
+		}
+		if after, _ := os.ReadDir(elsewhere); len(after) != len(before) {
+			t.Errorf("%s: there is something new where the link leads: %v", sub, after)
+		}
+	}
+}
+
+// isRefused reports a temporary error that says what to do about a link.
+func isRefused(err error, link string) bool {
+	return err != nil && mail.StatusOf(err).IsTemporary() && strings.Contains(err.Error(), "rm "+link+" && mkdir -m 700 "+link)
 }
