@@ -114,7 +114,7 @@ func sendOver(c *smtp.Client, from, to string) error {
 // await waits until something is true.
 func await(t *testing.T, what string, is func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(mailtest.DefaultTimeout); !is(); time.Sleep(2 * time.Millisecond) {
+	for deadline := time.Now().Add(mailtest.ProcessTimeout); !is(); time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("%s: not in time", what)
 		}

@@ -160,6 +160,10 @@ func Start(t testing.TB, bin string, args ...string) *Process {
 	return Command{Bin: bin, Args: args, Ready: "listening"}.Start(t)
 }
 
+// ProcessTimeout is how long a program may take to be ready, or to end. What is waited for is work, not an answer: ten processes
+// that share two processors with twenty others take many times as long as they do alone. Only a program that hangs meets it.
+const ProcessTimeout = 2 * time.Minute
+
 // Start starts the program and waits until it is ready.
 func (c Command) Start(t testing.TB) *Process {
 	t.Helper()
@@ -171,7 +175,7 @@ func (c Command) Start(t testing.TB) *Process {
 	p.cmd = exec.Command(c.Bin, c.Args...)
 	p.cmd.Env, p.cmd.Dir = Env(c.Home, c.Env...), c.Home
 	p.cmd.Stdout, p.cmd.Stderr = &p.stdout, &p.stderr
-	p.cmd.WaitDelay = DefaultTimeout
+	p.cmd.WaitDelay = ProcessTimeout
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -210,13 +214,13 @@ func (p *Process) Kill() {
 	<-p.ended
 }
 
-// Wait waits for the end of the process and gives its exit code, -1 for a signal. After 10 s it fails the test.
+// Wait waits for the end of the process and gives its exit code, -1 for a signal. After ProcessTimeout it fails the test.
 func (p *Process) Wait() int {
 	p.t.Helper()
 	select {
 	case <-p.ended:
 		return p.code
-	case <-time.After(DefaultTimeout):
+	case <-time.After(ProcessTimeout):
 		p.t.Fatalf("%s did not end in time", strings.Join(p.cmd.Args, " "))
 		return -1
 	}
@@ -239,7 +243,7 @@ func (p *Process) cleanup() {
 	p.Signal(syscall.SIGTERM)
 	select {
 	case <-p.ended:
-	case <-time.After(DefaultTimeout):
+	case <-time.After(ProcessTimeout):
 		p.t.Errorf("%s did not end on SIGTERM", strings.Join(p.cmd.Args, " "))
 		p.Kill()
 	}
@@ -253,7 +257,7 @@ func (p *Process) awaitReady(c Command) error {
 	if c.Ready == "" && c.PortFile == "" {
 		return nil
 	}
-	timeout := time.After(DefaultTimeout)
+	timeout := time.After(ProcessTimeout)
 	poll := time.NewTicker(5 * time.Millisecond)
 	defer poll.Stop()
 	for {
