@@ -710,3 +710,24 @@ func discard(nc net.Conn) {
 		}
 	}
 }
+
+// Servers that say nothing but 452, or the 552 of old, when a transaction has enough recipients get the others in the next ones.
+func TestRelayTooManyInOldWords(t *testing.T) {
+	for _, refusal := range []string{"452 too many", "552 too many recipients"} {
+		transaction := func(rcpts ...string) []mailtest.Act {
+			acts := []mailtest.Act{mailtest.Exchange("MAIL", "250 ok")}
+			for _, reply := range rcpts {
+				acts = append(acts, mailtest.Exchange("RCPT", reply))
+			}
+			return append(acts, mailtest.Exchange("DATA", "354 go"), mailtest.ExpectTo("."), mailtest.Reply("250 ok"))
+		}
+		script := append([]mailtest.Act{mailtest.Reply("220 hi"), mailtest.Exchange("EHLO", "250 hi")},
+			append(transaction("250 ok", refusal, refusal), transaction("250 ok", refusal)...)...)
+		s := mailtest.ScriptServer(t, append(append(script, transaction("250 ok")...), mailtest.Expect("QUIT"))...)
+		r := testRelay(t, map[string]string{"127.0.0.12:25": s.Addr})
+		if got := deliver(t, r, envelope(t, "", "a@two.example", "b@two.example", "c@two.example")); got != "2.0.0 2.0.0 2.0.0" {
+			t.Errorf("%s: got %s", refusal, got)
+		}
+		r.Close()
+	}
+}

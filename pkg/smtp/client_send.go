@@ -359,11 +359,21 @@ func (t *transaction) take(s sent, r *Reply) error {
 	case s.verb == "MAIL" && isRefused:
 		t.refused = r
 	case s.verb == "RCPT" && isRefused && t.refused == nil:
-		t.refuse(s.rcpt, r)
+		t.refuse(s.rcpt, t.refusal(r))
 	case s.verb == "RCPT" && isDone:
 		t.accepted = append(t.accepted, s.rcpt)
 	}
 	return nil
+}
+
+// refusal is what a refused RCPT means. Where others were taken before, 452 and the 552 of old say that there are too many for one
+// transaction (RFC 5321 §4.5.3.1.10), unless the status says something else: the next one is for the rest.
+func (t *transaction) refusal(r *Reply) error {
+	isTooMany := r.Status.IsZero() || r.Status.Subject == 5 && r.Status.Detail == 3
+	if len(t.accepted) == 0 || r.Code != 452 && r.Code != 552 || !isTooMany {
+		return r
+	}
+	return mail.Temporaryf(5, 3, "%s: %w", r.MailText(), r)
 }
 
 // nobody ends a transaction without a recipient. A server that wants the message all the same gets an empty one, since
