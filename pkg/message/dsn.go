@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -307,6 +308,18 @@ func (f *dsnFields) date(name string, t time.Time) {
 	}
 }
 
+// mtaName is the name of an MTA as type dns wants it: an address is a literal (RFC 3464 §9.3, RFC 5321 §4.1.3).
+func mtaName(name string) string {
+	ip, err := netip.ParseAddr(name)
+	switch {
+	case err != nil:
+		return name
+	case ip.Is4():
+		return "[" + name + "]"
+	}
+	return "[IPv6:" + name + "]"
+}
+
 func (f *dsnFields) recipient(o Outcome) {
 	if o.Orig != "" {
 		f.add("Original-Recipient", typedAddress(o.Orig))
@@ -319,7 +332,7 @@ func (f *dsnFields) recipient(o Outcome) {
 	f.add("Action", string(o.action()))
 	f.add("Status", o.status().String())
 	if o.RemoteMTA != "" {
-		f.add("Remote-MTA", "dns; "+o.RemoteMTA)
+		f.add("Remote-MTA", "dns; "+mtaName(o.RemoteMTA))
 	}
 	switch {
 	case o.Reply != "":
@@ -374,6 +387,14 @@ func (r Report) originalPart() (*part, error) {
 	return p, nil
 }
 
+// originalName says what comes back.
+func (r Report) originalName() string {
+	if r.has(Failed) {
+		return "Undelivered message"
+	}
+	return "Message"
+}
+
 func (r Report) originalHeaders() (*part, error) {
 	h, err := r.originalHeader()
 	if err != nil {
@@ -383,7 +404,7 @@ func (r Report) originalHeaders() (*part, error) {
 	h.WriteTo(&b)
 	p, err := textPart("text/rfc822-headers", nil, bytes.NewReader(bytes.TrimSuffix(b.Bytes(), []byte("\n"))), textOptions{})
 	if err == nil {
-		p.fields = append(p.fields, "Content-Description: Undelivered message header\n"...)
+		p.fields = append(p.fields, "Content-Description: "+r.originalName()+" header\n"...)
 	}
 	return p, err
 }

@@ -147,3 +147,19 @@ func TestReportActions(t *testing.T) {
 		}
 	}
 }
+
+// A server that has no name but its address stands as a literal, and what comes back of a message that has arrived was not
+// undelivered.
+func TestReportNames(t *testing.T) {
+	for name, want := range map[string]string{
+		"mx.example.org": "dns; mx.example.org", "192.0.2.1": "dns; [192.0.2.1]", "2001:db8::1": "dns; [IPv6:2001:db8::1]",
+	} {
+		r := bounce()
+		relayed := mail.Result{Recipient: mail.Recipient{Address: mail.Address{Local: "a", Domain: "x.example"}}, RemoteMTA: name, Reply: "250 ok", Relayed: true}
+		r.Outcomes = []Outcome{{Result: relayed}}
+		got := report(t, r)
+		if !strings.Contains(got, "\nRemote-MTA: "+want+"\n") || !strings.Contains(got, "\nContent-Description: Message header\n") {
+			t.Errorf("%s: got\n%s", name, got)
+		}
+	}
+}
