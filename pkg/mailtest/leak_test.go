@@ -14,7 +14,7 @@ func TestCheckLeaks(t *testing.T) {
 		want string
 	}{
 		{"nothing", func(<-chan struct{}) {}, ""},
-		{"goroutine", func(release <-chan struct{}) { go waitFor(release) }, "mailtest.waitFor"},
+		{"goroutine", func(release <-chan struct{}) { go waitFor(release) }, "mailtest.TestCheckLeaks"},
 		{"file", openUntil, "/dev/null"},
 		{"ending goroutine", func(<-chan struct{}) { go waitFor(time.After(5 * time.Millisecond)) }, ""},
 	} {
