@@ -9,6 +9,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"mailx/pkg/maildir"
+	"mailx/pkg/mbox"
 )
 
 func newList(e *env) *cli.Command {
@@ -65,6 +66,7 @@ type lister struct {
 	search       *search    // nil: only the filter decides
 	withFolders  bool       // the folders of a Maildir are listed with it
 	ahead        []mailFile // messages that were named, for a search to look into several at once
+	quiet        bool       // nothing is printed
 	mustMatch    bool       // finding nothing is exit 1
 	matched      bool       // a message was found
 	err          error      // of the output
@@ -92,6 +94,7 @@ func (e *env) newLister(c *cli.Context) (*lister, error) {
 		}
 		l.filter.since = t
 	}
+	l.quiet = c.Bool("quiet")
 	if l.mustMatch = c.Bool("quiet") || c.Bool("summary"); c.Bool("quiet") && !c.IsSet("limit") {
 		l.limit = 1 // will do
 	}
@@ -187,11 +190,34 @@ func (l *lister) word(word string) {
 	case err == nil && fi.IsDir():
 		l.listDir(word)
 	default:
+		if err == nil && m.dir == nil && fi.Mode().IsRegular() && !l.quiet {
+			l.noteMbox(word)
+		}
 		l.ahead = append(l.ahead, m.locate())
 		if l.search == nil || len(l.ahead) == loadChunk {
 			l.readAhead()
 		}
 		return
+	}
+}
+
+// noteMbox says of a file with several messages that only the first one is looked at.
+func (l *lister) noteMbox(name string) {
+	f, err := os.Open(name)
+	if err != nil {
+		return
+	}
+	defer f.Close()
+	fi, err := f.Stat()
+	if err != nil {
+		return
+	}
+	s := mbox.NewScanner(f, fi.Size(), mbox.RD)
+	if _, err := s.Next(); err != nil {
+		return
+	}
+	if _, err := s.Next(); err == nil {
+		l.env.note("%s is an mbox: only its first message is here; mailx import %[1]s --to FOLDER --create takes in all", name)
 	}
 }
 

@@ -102,6 +102,10 @@ func (r *record) load(n need, br *bufio.Reader) {
 		return
 	}
 	br.Reset(f)
+	if err := dropAbove(br); err != nil {
+		r.err = err
+		return
+	}
 	h, err := message.ReadHeader(br, message.Limits{})
 	var tooLarge interface{ MailText() string }
 	if err != nil && !errors.As(err, &tooLarge) { // of a header that is too large the start will do
