@@ -26,19 +26,27 @@ func newMessage(file string) Message {
 // the same for everybody. It opens no message and looks at none. A message that another program moves from new/ to
 // cur/ or marks meanwhile appears once.
 func (d *Dir) List() ([]Message, error) {
+	list, _, err := d.list()
+	return list, err
+}
+
+// list also gives the stamp (see look) that the directories have for as long as the listing is right; "" where none tells.
+func (d *Dir) list() (list []Message, stamp string, err error) {
 	before := d.look()
 	if list := d.recall(before.stamp); list != nil {
-		return list, nil
+		return list, before.stamp, nil
 	}
 	k := d.newKeeper(before)
-	list, err := d.scanBoth()
-	if err != nil {
+	if list, err = d.scanBoth(); err != nil {
 		k.drop()
-		return nil, vfs.Classify(err)
+		return nil, "", vfs.Classify(err)
 	}
 	list = sorted(list)
+	if k != nil {
+		stamp = k.stamp
+	}
 	k.keep(list)
-	return list, nil
+	return list, stamp, nil
 }
 
 // scanBoth reads first new/, then cur/: a message on its way is seen twice rather than not at all.
@@ -164,9 +172,19 @@ func (d *Dir) remembered(m Message) (Message, bool) {
 	return again, ok && again.File != m.File
 }
 
-// search reads the Maildir, and remembers all of it: when one message is not where it was, many may not be.
+// search reads the Maildir, and remembers all of it: when one message is not where it was, many may not be. It is not read
+// again while it is sure not to have changed: a thousand messages that are gone cost one listing.
 func (d *Dir) search(m Message) (found Message, ok bool, err error) {
-	list, err := d.List()
+	if now := d.look(); now.stamp != "" {
+		d.mu.Lock()
+		known := d.searched == now.stamp
+		found, ok = d.moved[m.Base]
+		d.mu.Unlock()
+		if known {
+			return found, ok, nil
+		}
+	}
+	list, stamp, err := d.list()
 	if err != nil {
 		return Message{}, false, err
 	}
@@ -176,7 +194,7 @@ func (d *Dir) search(m Message) (found Message, ok bool, err error) {
 	}
 	found, ok = moved[m.Base]
 	d.mu.Lock()
-	d.moved = moved
+	d.moved, d.searched = moved, stamp
 	d.mu.Unlock()
 	return found, ok, nil
 }

@@ -34,9 +34,10 @@ type Dir struct {
 	path  string
 	inbox string // path of the inbox, for a folder; "" for an inbox
 
-	mu      sync.Mutex
-	moved   map[string]Message // by Base: as last found when one was not where it had been
-	removed Usage              // since the last Sync, negative
+	mu       sync.Mutex
+	moved    map[string]Message // by Base: as last found when one was not where it had been
+	searched string             // what the directories looked like then, if that tells of any later change
+	removed  Usage              // since the last Sync, negative
 }
 
 // Create makes a Maildir, with the directories above it, or completes one, and opens it. All of it is durable then. It

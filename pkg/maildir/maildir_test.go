@@ -684,3 +684,44 @@ func TestManyAtOnce(t *testing.T) {
 		}
 	})
 }
+
+// counter counts how often a directory is read.
+type counter struct {
+	vfs.FS
+	n int
+}
+
+func (c *counter) ReadDirNames(name string) ([]string, error) {
+	c.n++
+	return c.FS.ReadDirNames(name)
+}
+
+// TestManyGone: messages that are gone cost one listing, not one each; one that comes is seen at once.
+func TestManyGone(t *testing.T) {
+	mem := vfs.NewMem()
+	now := time.Unix(1_000_000, 0)
+	mem.Now = func() time.Time { return now }
+	d, err := Create(mem, "box")
+	must(t, err)
+	d.Now = mem.Now
+	put(t, d, "cur/1.a.h:2,", "x")
+	c := &counter{FS: mem}
+	d.fsys = c
+	now = now.Add(time.Minute)
+	for i := range 100 {
+		if _, _, err := d.Stat(newMessage(fmt.Sprintf("cur/%d.gone.h:2,", i))); !errors.Is(err, fs.ErrNotExist) {
+			t.Fatal(err)
+		}
+	}
+	if c.n > 4 {
+		t.Errorf("%d directories were read", c.n)
+	}
+	put(t, d, "cur/2.a.h:2,", "x")
+	if m, _, err := d.Stat(newMessage("cur/2.a.h:2,S")); err != nil || m.File != "cur/2.a.h:2," {
+		t.Errorf("%v, %v", m, err)
+	}
+	must(t, mem.Rename("box/cur/1.a.h:2,", "box/cur/1.a.h:2,F"))
+	if m, _, err := d.Stat(newMessage("cur/1.a.h:2,S")); err != nil || m.File != "cur/1.a.h:2,F" {
+		t.Errorf("in the same tick: %v, %v", m, err)
+	}
+}
