@@ -315,6 +315,9 @@ func (p *printer) line(texts []string, widths []int, heading bool) {
 
 // cell cuts or fills a text to exactly width cells.
 func (p *printer) cell(text string, width, i int) string {
+	if width <= 0 { // not even for the mark of a cut
+		return ""
+	}
 	if runewidth.StringWidth(text) > width {
 		text = runewidth.Truncate(text, width, "…")
 	}

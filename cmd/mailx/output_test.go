@@ -198,3 +198,21 @@ func TestPagerIsForLongListings(t *testing.T) {
 		}
 	}
 }
+
+// TestNarrowTerminal: no line is wider than the terminal, however narrow that is.
+func TestNarrowTerminal(t *testing.T) {
+	for width := 1; width < 60; width++ {
+		var b strings.Builder
+		p := &printer{w: bufio.NewWriter(&b), form: formTerminal, width: width, columns: []column{
+			{name: "flags"}, {name: "date", right: true}, {name: "from", flexible: true}, {name: "subject", flexible: true}}}
+		p.row("S", "3m ago", "日本語 <somebody@x.example>", "a subject of some length")
+		if err := p.flush(); err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(b.String()) {
+			if n := runewidth.StringWidth(strings.TrimSuffix(line, "\n")); n > width {
+				t.Errorf("%d cells in %d: %q", n, width, line)
+			}
+		}
+	}
+}

@@ -163,8 +163,10 @@ func (s *Store) vacant(name string) ([]string, error) {
 	switch {
 	case err != nil:
 		return nil, err
-	case len(elems) == 0, strings.EqualFold(elems[0], Inbox):
+	case len(elems) == 0:
 		return nil, ErrFolderExists
+	case strings.EqualFold(elems[0], Inbox): // Folders are beside the inbox, not in it.
+		return nil, ErrFolderName
 	}
 	if _, err := s.onDisk(elems); !errors.Is(err, ErrNoFolder) {
 		if err == nil {
