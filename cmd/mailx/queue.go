@@ -217,7 +217,7 @@ func (e *env) queueFlush(c *cli.Context) error {
 	progress.clear()
 	if c.Bool("json") || e.stdoutIsTerminal() {
 		p := e.newPrinter(statsColumns(), c.Bool("json"))
-		p.row(stats.Tried, stats.Delivered, stats.Deferred, stats.Failed, stats.Notices, stats.Listed-stats.Done+stats.Notices, stats.Next)
+		p.row(stats.Tried, stats.Delivered, stats.Deferred, stats.Failed, stats.Notices, stats.Left(), stats.Next)
 		err = errors.Join(err, p.flush())
 	}
 	return e.noSuchEntry(err)

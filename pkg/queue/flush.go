@@ -90,6 +90,9 @@ type Stats struct {
 	Next time.Time // the earliest try of entries that were not due or were put off; zero if there are none
 }
 
+// Left is how many messages there are in new/ and cur/ at the end, if nobody else has changed that: what is damaged is set aside.
+func (s *Stats) Left() int { return s.Listed - s.Done - s.Damaged + s.Notices }
+
 // sooner sets Next if t is before it.
 func (s *Stats) sooner(t time.Time) {
 	if s.Next.IsZero() || t.Before(s.Next) {

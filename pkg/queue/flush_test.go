@@ -577,7 +577,7 @@ func TestDamagedIsKeptAndNotSent(t *testing.T) {
 		w := newWorld(t)
 		write(t, w.mem, "/q/new/"+name, content)
 		stats := w.flush(FlushOptions{})
-		if stats.Damaged != 1 || len(w.fake.calls) > 0 {
+		if stats.Damaged != 1 || stats.Left() != 0 || len(w.fake.calls) > 0 {
 			t.Errorf("%s: got %+v, calls %q", name, stats, w.fake.calls)
 		}
 		got, err := vfs.ReadFile(w.mem, "/q/.Failed/cur/"+name+":2,", 1<<20)
