@@ -22,6 +22,7 @@ const (
 	askEvery     = 5 * time.Minute // for its record
 	refreshEvery = 24 * time.Hour  // for its policy, though the record is the same
 	fetchTime    = 20 * time.Second
+	lookupTime   = 10 * time.Second // mail waits for it
 )
 
 // maxRemembered is how many domains a process knows without reading files.
@@ -98,7 +99,9 @@ func (k *Keeper) now() time.Time {
 
 // ask brings s up to date (RFC 8461 §5.1).
 func (k *Keeper) ask(ctx context.Context, domain string, s *slot) {
-	texts, err := k.Resolver.LookupTXT(ctx, "_mta-sts."+domain)
+	lookup, cancel := context.WithTimeout(ctx, lookupTime)
+	defer cancel()
+	texts, err := k.Resolver.LookupTXT(lookup, "_mta-sts."+domain)
 	if err != nil {
 		return
 	}
