@@ -417,7 +417,6 @@ func TestPastHundredsOfSilent(t *testing.T) {
 
 // Where as many turns are lent as may be, one that comes back is lent by the one who has waited longest for it.
 func TestLentAgain(t *testing.T) {
-
 	synctest.Test(t, func(t *testing.T) {
 		s := &turns{all: 2, free: 2, spare: 1}
 		first := s.take(t.Context())
@@ -425,6 +424,7 @@ func TestLentAgain(t *testing.T) {
 		second := s.take(t.Context())
 		third := s.take(t.Context())
 		time.Sleep(2 * slowTurn)
+		synctest.Wait() // for those whose time was up
 		if s.spare != 0 || len(s.slow) != 2 || !s.renew(second) || len(s.slow) != 1 {
 			t.Fatalf("got %+v", s)
 		}
