@@ -62,7 +62,7 @@ func (im *importer) stdin() error {
 	}
 	f := im.env.stdin
 	if !fi.Mode().IsRegular() {
-		if f, err = copyAside(f); err != nil {
+		if f, err = copyAside(f, anySize); err != nil {
 			return err
 		}
 		defer f.Close()

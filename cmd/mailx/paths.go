@@ -134,7 +134,7 @@ func (m mailFile) open() (openFile, error) {
 		return f, nil
 	}
 	defer f.Close()
-	return copyAside(f)
+	return copyAside(f, anySize)
 }
 
 // openMessage opens the message without what may stand above its header: see mbox.Above. Programs save messages like that, and
@@ -169,14 +169,23 @@ type messageFile struct {
 func (m *messageFile) Read(p []byte) (int, error)             { return m.below.Read(p) }
 func (m *messageFile) ReadAt(p []byte, at int64) (int, error) { return m.below.ReadAt(p, at) }
 
-// copyAside copies a stream into a file that has no name.
-func copyAside(r io.Reader) (*os.File, error) {
+// What is read from a stream at most: a message, for a stream may never end, or an archive of them, which may be of any size.
+const (
+	maxMessage = 1 << 30
+	anySize    = math.MaxInt64 - 1
+)
+
+// copyAside copies a stream of at most so many octets into a file that has no name.
+func copyAside(r io.Reader, most int64) (*os.File, error) {
 	f, err := os.CreateTemp("", "mailx-*")
 	if err != nil {
 		return nil, exitWith(exTempFail, err)
 	}
 	os.Remove(f.Name())
-	_, err = io.Copy(f, r)
+	n, err := io.Copy(f, io.LimitReader(r, most+1))
+	if n > most {
+		err = exitWith(exDataErr, fmt.Errorf("a message of more than %d octets", most))
+	}
 	if err == nil {
 		_, err = f.Seek(0, io.SeekStart)
 	}

@@ -127,7 +127,7 @@ func (e *env) openOne(word string) (mailFile, openFile, error) {
 	} else if err != nil {
 		return mailFile{}, nil, err
 	}
-	f, err := copyAside(br)
+	f, err := copyAside(br, maxMessage)
 	if err != nil {
 		return mailFile{}, nil, err
 	}

@@ -246,7 +246,7 @@ func (r *sendReader) opener(o *sendOptions, f *os.File, name string, isMessage b
 	start, err := f.Seek(0, io.SeekCurrent)
 	isPipe := err != nil
 	if isPipe && isMessage {
-		aside, err := copyAside(inputReader{f, name})
+		aside, err := copyAside(inputReader{f, name}, maxMessage)
 		if err != nil {
 			r.err = err
 			return nil
