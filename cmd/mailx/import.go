@@ -311,7 +311,8 @@ func (im *importer) commitAll(batch []*incoming, deliveries []*maildir.Delivery)
 		return nil
 	}
 	if len(arrivals) == 0 {
-		return errs, bring()
+		stop = bring() // which sets errs, and so comes before they are given
+		return errs, stop
 	}
 	ctx := context.WithoutCancel(im.ctx)
 	err := im.openBox(ctx)
