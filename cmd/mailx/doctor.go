@@ -72,6 +72,9 @@ func (e *env) doctor(c *cli.Context) error {
 	if c.IsSet("check") && (c.Bool("dns") || c.Bool("messages")) {
 		return usagef("--check looks at directories alone, with all their messages: --dns and --messages are not for it")
 	}
+	if slices.Contains(c.StringSlice("check"), "") {
+		return usagef("--check: which directory?")
+	}
 	d := &doctor{e: e, now: e.now(), readsMessages: c.Bool("messages"), asksDNS: c.Bool("dns")}
 	cfg, err := e.config()
 	var wrong config.Errors
