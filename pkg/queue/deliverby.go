@@ -56,9 +56,21 @@ func (p *pass) overdue(e *claimed) (isOver bool, err error) {
 // next is the time of the next try: by the schedule, but not beyond the time by which the message should be delivered.
 func (c *claimed) next() time.Time {
 	now := c.q.opt.Now()
-	next := c.q.opt.Schedule.Next(c.begin(now), now, c.q.opt.Random())
+	next := c.planned(now)
 	if by := c.env.By; by.At.After(now) && by.At.Before(next) {
 		return by.At
 	}
 	return next
+}
+
+// planned is the time by the schedule. It follows from when the try began, so that a server that says nothing for half a minute
+// does not make the next wait half as long again; only where a try outlasts the wait behind it, from when it ended.
+func (c *claimed) planned(now time.Time) time.Time {
+	begin, random := c.begin(now), c.q.opt.Random()
+	if began := c.prog.lastTry; !began.Before(begin) && began.Before(now) {
+		if next := c.q.opt.Schedule.Next(begin, began, random); next.After(now) {
+			return next
+		}
+	}
+	return c.q.opt.Schedule.Next(begin, now, random)
 }

@@ -307,6 +307,33 @@ func TestLifeOfAnEntry(t *testing.T) {
 	}
 }
 
+// A server that is slow to fail, or says nothing at all, does not move the plan.
+func TestSlowTriesKeepTheSchedule(t *testing.T) {
+	for _, c := range []struct{ takes, second, third time.Duration }{
+		{0, 400 * time.Second, 1600 * time.Second},
+		{30 * time.Second, 400 * time.Second, 1600 * time.Second},
+		{399 * time.Second, 400 * time.Second, 1600 * time.Second},
+		{400 * time.Second, 1600 * time.Second, 3600 * time.Second}, // its time came while it was tried
+	} {
+		w := newWorld(t)
+		var ages []time.Duration
+		w.fake.then = func(_ *mail.Envelope, results []mail.Result) []mail.Result {
+			ages = append(ages, w.clock.Now().Sub(arrived))
+			w.clock.add(c.takes)
+			return results
+		}
+		w.enqueue(&mail.Envelope{Sender: addr("s@x"), Rcpts: rcpts("temp@y")}, ketchup)
+		for range 3 {
+			if stats := w.flush(FlushOptions{}); !stats.Next.IsZero() {
+				w.clock.add(stats.Next.Sub(w.clock.Now()))
+			}
+		}
+		if want := []time.Duration{0, c.second, c.third}; !slices.Equal(ages, want) {
+			t.Errorf("each try takes %v: tried at %v, want %v", c.takes, ages, want)
+		}
+	}
+}
+
 func TestNotify(t *testing.T) {
 	for _, c := range []struct {
 		rcpt    string

@@ -215,6 +215,7 @@ func TestCommitTried(t *testing.T) {
 		t.Fatal(err)
 	}
 	e.Write([]byte(ketchup))
+	w.clock.add(30 * time.Second) // which the try took
 	failed := mail.Result{Recipient: rcpts("temp@y")[0], RemoteMTA: "mx.y", Reply: "451 4.7.1 greylisted",
 		Err: mail.Temporaryf(7, 1, "greylisted")}
 	other := mail.Result{Recipient: rcpts("other@y")[0], Err: mail.Temporaryf(4, 1, "Can't connect to mx.y")}
@@ -228,7 +229,7 @@ func TestCommitTried(t *testing.T) {
 	}
 	w.flush(FlushOptions{})
 	w.wantCalls()
-	w.clock.add(400 * time.Second)
+	w.clock.add(370 * time.Second)
 	w.flush(FlushOptions{})
 	w.wantCalls("temp@y,other@y")
 }

@@ -2,6 +2,7 @@ package queue
 
 import (
 	"errors"
+	"time"
 
 	"mailx/pkg/mail"
 )
@@ -30,7 +31,7 @@ func (q *Queue) noteTry(s spot, results []mail.Result) error {
 		return err
 	}
 	now := q.opt.Now()
-	recs := []record{{kind: kindTry, tries: 1, at: now}}
+	recs := []record{{kind: kindTry, tries: 1, at: earlier(e.env.Arrived, now)}}
 	for _, res := range match(e.env.Rcpts, results) {
 		if rec := recordOf(res); rec.kind == kindTemp {
 			rec.at = now
@@ -45,4 +46,12 @@ func (q *Queue) noteTry(s spot, results []mail.Result) error {
 		return nil
 	}
 	return e.postpone(e.next())
+}
+
+// earlier is for a try that began when the message arrived, unless a clock is wrong.
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
 }
