@@ -28,7 +28,7 @@ type Item struct {
 	Envelope *mail.Envelope // nil if Damaged
 	Attempts int            // at least so many: the count is only for people and may be lost
 	LastTry  time.Time      // zero if not known
-	Error    string         // the last trouble with a recipient that is still to do or has failed; "" if none
+	Error    string         // the last trouble with a recipient that is still to do, else with one that has failed; "" if none
 	Damaged  error          // why the file is not a valid entry; nil if it is
 }
 
@@ -165,7 +165,6 @@ func (i *Item) fill(c *claimed) {
 	if i.Attempts == 0 && i.State == StateTried {
 		i.Attempts = 1
 	}
-	var last time.Time
 	for _, r := range c.env.Rcpts {
 		f := c.prog.of(r.Address)
 		rs := RcptStatus{Recipient: r, State: RcptPending, Status: f.status, At: f.at, MTA: f.mta, Reply: f.reply, Cause: f.cause}
@@ -175,11 +174,26 @@ func (i *Item) fill(c *claimed) {
 		case kindFail:
 			rs.State = RcptFailed
 		}
-		if f.kind != kindOK && f.reply != "" && !f.at.Before(last) {
-			i.Error, last = rs.Trouble(), f.at
-		}
 		i.Rcpts = append(i.Rcpts, rs)
 	}
+	i.Error = trouble(i.Rcpts)
+}
+
+// trouble is the last one with a recipient that is still to do, else with one that has failed.
+func trouble(rcpts []RcptStatus) string {
+	for _, state := range []RcptState{RcptPending, RcptFailed} {
+		var last *RcptStatus
+		for i := range rcpts {
+			r := &rcpts[i]
+			if r.State == state && r.Reply != "" && (last == nil || !r.At.Before(last.At)) {
+				last = r
+			}
+		}
+		if last != nil {
+			return last.Trouble()
+		}
+	}
+	return ""
 }
 
 // Hold moves entries to .Hold, where no flush looks. One that is just being tried goes there too; what the try brings

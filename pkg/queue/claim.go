@@ -161,12 +161,16 @@ func (c *claimed) recipients(which func(*fate) bool) []mail.Recipient {
 }
 
 // age is how long the message has been waiting: from its arrival, or from its release (RFC 4865 §4). A message that a
-// person let go before its time counts from its arrival until then.
+// person let go before its time counts from its arrival until then. One that came when the clock was ahead is as old as its
+// tries make it by the schedule, so that it does not stay for years.
 func (c *claimed) age(now time.Time) time.Duration { return now.Sub(c.begin(now)) }
 
 func (c *claimed) begin(now time.Time) time.Time {
 	if hold := c.env.HoldUntil; hold.After(c.env.Arrived) && !hold.After(now) {
 		return hold
+	}
+	if c.env.Arrived.After(now) {
+		return now.Add(-c.q.opt.Schedule.after(c.prog.tries - 1))
 	}
 	return c.env.Arrived
 }

@@ -586,9 +586,34 @@ func TestClockJump(t *testing.T) {
 	w.flush(FlushOptions{})
 	w.flush(FlushOptions{})
 	w.wantCalls("temp@y", "temp@y")
-	w.clock.add(401 * time.Second)
+	w.clock.add(1201 * time.Second)
 	w.flush(FlushOptions{})
 	w.wantCalls("temp@y", "temp@y", "temp@y")
+}
+
+// A message that came while the clock was ahead by years is tried by the plan all the same, and its sender told.
+func TestArrivedInTheFuture(t *testing.T) {
+	w := newWorld(t)
+	w.clock.add(20 * 365 * 24 * time.Hour)
+	w.mail("temp@y")
+	w.clock.add(-20 * 365 * 24 * time.Hour)
+	planned, n := w.q.Schedule().Planned(), 0
+	for ; n < 100; n++ {
+		stats := w.flush(FlushOptions{})
+		if stats.Next.IsZero() {
+			break
+		}
+		if age := w.clock.Now().Sub(arrived); n < len(planned)-1 && age != planned[n] {
+			t.Errorf("try %d at %v, planned at %v", n, age, planned[n])
+		}
+		w.clock.add(stats.Next.Sub(w.clock.Now()))
+	}
+	if n > len(planned)+1 {
+		t.Errorf("%d tries, planned are %d", n, len(planned))
+	}
+	if got := w.notices("sender@x.example"); !slices.Equal(got, []string{"delayed 4.2.2", "failed 5.4.7"}) {
+		t.Errorf("notices %q", got)
+	}
 }
 
 func TestDamagedIsKeptAndNotSent(t *testing.T) {

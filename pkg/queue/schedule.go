@@ -73,6 +73,15 @@ func (s Schedule) wait(age time.Duration, random float64) time.Duration {
 	return max(wait, time.Second)
 }
 
+// after is the planned age of a message at the n-th try after the first.
+func (s Schedule) after(n int) time.Duration {
+	n = max(n, 0)
+	if n > int(math.Sqrt(float64(s.Lifetime)/float64(s.Step))) {
+		return s.Lifetime
+	}
+	return time.Duration(n*n) * s.Step
+}
+
 // Expired reports that a message of this age is given up when the next try fails too.
 func (s Schedule) Expired(age time.Duration) bool { return age >= s.withDefaults().Lifetime }
 
