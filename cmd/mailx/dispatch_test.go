@@ -136,6 +136,14 @@ func TestUntilSignal(t *testing.T) {
 	if !errors.Is(ctx.Err(), context.Canceled) {
 		t.Errorf("got %v", ctx.Err())
 	}
+	// timeout(1) sends it twice, and that does not kill.
+	if err := syscall.Kill(syscall.Getpid(), syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	got := captured(t, func(e *env) { e.report(errors.Join(errors.New("m1: trouble"), ctx.Err())) })
+	if want := "mailx: m1: trouble\nmailx: interrupted\n"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
 }
 
 func TestStoreLooksAtTheSpool(t *testing.T) {

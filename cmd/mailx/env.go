@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -83,6 +84,9 @@ func (e *env) report(err error) int {
 		return code
 	}
 	text := strings.Trim(err.Error(), "\n") // errors without a text may be joined with others
+	if errors.Is(err, context.Canceled) {
+		text = strings.ReplaceAll(text, context.Canceled.Error(), "interrupted")
+	}
 	if code == exUsage {
 		text = strings.TrimSuffix(text, ".") + ". Try '" + e.prefix() + " --help'"
 		text = strings.Replace(text, "?. Try", "? Try", 1)
@@ -127,11 +131,15 @@ func (e *env) store() (*config.Config, error) {
 	return cfg, cfg.CheckSpool()
 }
 
+// sameSignal is how long after a signal another one is taken for the same: timeout(1) sends its signal to the process and then to
+// its group, and a terminal sends Ctrl-C to a process and to the script around it, which may pass it on.
+const sameSignal = 300 * time.Millisecond
+
 // untilSignal gives a context that ends at the first SIGINT or SIGTERM; the second one kills. For commands that have
 // something to finish first. All others die at the first one, which the spool survives.
 func (e *env) untilSignal(parent context.Context) (context.Context, context.CancelFunc) {
 	ctx, stop := signal.NotifyContext(parent, os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop)
+	context.AfterFunc(ctx, func() { time.AfterFunc(sameSignal, stop) })
 	return ctx, stop
 }
 
