@@ -386,7 +386,23 @@ func (p *pass) cannotNotify(e *claimed, err error) error {
 // finish removes the entry. Where that can't be done, or can't be made durable, it is written down instead that nobody
 // is left, so that whoever finds the entry again sends nothing.
 func (p *pass) finish(e *claimed, recs []record) error {
-	err := e.finish()
+	err := e.remove()
+	if err == nil {
+		e.over = true
+		if p.leaving != nil {
+			p.leaving.take(leaver{e, recs})
+			return nil
+		}
+		err = p.q.fs.SyncDir(p.q.dirPath(e.at.place))
+	}
+	return p.finished(e, recs, err)
+}
+
+// finished is the end of finish: err is what came of the removal and its sync.
+func (p *pass) finished(e *claimed, recs []record, err error) error {
+	if err == nil {
+		err = e.forgetProgress()
+	}
 	if err == nil {
 		p.count(func(s *Stats) { s.Done++ })
 		p.q.log(&maillog.Event{Kind: maillog.Removed, ID: e.env.ID})

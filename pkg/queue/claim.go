@@ -183,16 +183,9 @@ func waits(env *mail.Envelope, at, now time.Time) bool {
 	return env.HoldUntil.After(now) && !at.Before(env.HoldUntil.Truncate(time.Second))
 }
 
-// finish ends an entry that is done with. The removal is the record of it, so it is synced before the side file goes:
-// else a loss of power could bring back the one without the other, and with it recipients who have their copy.
-func (c *claimed) finish() error {
-	if err := c.remove(); err != nil {
-		return err
-	}
-	c.over = true
-	if err := c.q.fs.SyncDir(c.q.dirPath(c.at.place)); err != nil {
-		return err
-	}
+// forgetProgress takes away the side file of an entry that is removed. The removal is the record of it, so it is to be synced
+// before: else a loss of power could bring back the one without the other, and with it recipients who have their copy.
+func (c *claimed) forgetProgress() error {
 	if !c.prog.exists {
 		return nil
 	}

@@ -2,6 +2,7 @@ package queue
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -156,9 +157,31 @@ func TestCrashAttempt(t *testing.T) {
 	for _, a := range attempts() {
 		t.Run(a.name, func(t *testing.T) {
 			t.Parallel()
-			crashAttempt(t, a)
+			crashAttempt(t, a, func(q *Queue, to Transport) error {
+				_, err := q.Flush(context.Background(), to, FlushOptions{Parallel: 1})
+				return err
+			})
+		})
+		t.Run(a.name+" and leaves", func(t *testing.T) {
+			t.Parallel()
+			crashAttempt(t, a, flushLeaving)
 		})
 	}
+}
+
+// flushLeaving is a flush that does not wait for the sync of each removal, with the one worker that makes its calls come in the
+// same order each time.
+func flushLeaving(q *Queue, to Transport) error {
+	p := &pass{q: q, t: to, gate: newGate(FlushOptions{})}
+	p.leaving = newLeaving(p, func() {})
+	due, err := p.due()
+	if err != nil {
+		return err
+	}
+	p.run(context.Background(), due)
+	p.leaving.wait()
+	p.failed("sweep", q.Sweep())
+	return errors.Join(p.errs...)
 }
 
 // crashEvery says that each n-th trial is looked at: with the race detector all of them take long. A prime
@@ -170,7 +193,7 @@ func crashEvery() int {
 	return 7
 }
 
-func crashAttempt(t *testing.T, a attempt) {
+func crashAttempt(t *testing.T, a attempt, flush func(*Queue, Transport) error) {
 	w := newWorld(t)
 	env := &mail.Envelope{ID: "m1", Sender: addr(a.sender), By: a.by}
 	if a.hold > 0 {
@@ -199,8 +222,7 @@ func crashAttempt(t *testing.T, a attempt) {
 		if err != nil {
 			return err
 		}
-		_, err = q.Flush(context.Background(), spy, FlushOptions{Parallel: 1})
-		return err
+		return flush(q, spy)
 	}
 	n, every := 0, crashEvery()
 	for trial := range vfs.Trials(w.mem, op) {

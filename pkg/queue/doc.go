@@ -45,6 +45,10 @@
 // the slowest of them. A kill costs as many messages as the process has in that window: at most one for each connection, for
 // the next message does not go out before that system call.
 //
+// Nobody waits for a removal to be synced: the next message goes on meanwhile, and one sync serves all that were removed since
+// the last one (see leaving.go). So a loss of power finds, beside those in the window, at most the few hundred that wait for a sync,
+// which begins at once or a millisecond after the last one. With FlushOptions.Parallel of 1 it is one.
+//
 // Where the disk refuses the record of a delivery (full, broken), it is tried with a new file; then this process keeps
 // it in mind and tries again before the next attempt, and the entry goes to .Hold so that no other process sends it.
 // Before a message is sent, its directory is asked whether the entry can be taken out of it: where the disk is read-only, or

@@ -132,6 +132,8 @@ type pass struct {
 	gate  *gate
 	turns *turns // at the transport; nil: one at a time
 
+	leaving *leaving // nil: who removes an entry waits until that is durable
+
 	ended atomic.Int32 // candidates
 
 	mu    sync.Mutex

@@ -31,7 +31,7 @@ type line struct {
 const firstWord = 50 * time.Millisecond
 
 // perTurn is how many workers there are for each message that the transport has: while one has its turn, others read the
-// next message, or wait for the disk to forget the last one.
+// next message.
 const perTurn = 4
 
 // maxTurns is how many messages the transport has at most for each that it may have: with those whose turn was lent, because
@@ -62,9 +62,11 @@ func (p *pass) run(ctx context.Context, due []candidate) {
 	}
 	var carriers sync.WaitGroup
 	p.turns = &turns{all: parallel, free: parallel, spare: spare, carriers: &carriers, tell: func() { more(1) }}
+	p.leaving = newLeaving(p, func() {})
 	more(min(workers, len(due)))
 	<-l.over
 	carriers.Wait()
+	p.leaving.wait()
 }
 
 // bounds gives the defaults their values: how many messages there are turns for, and how many may be under way in all.

@@ -66,6 +66,15 @@ func (r *Runner) Run(ctx context.Context) Stats {
 		spare:  min(parallel*maxTurns, atOnce) - limit,
 		inHand: map[string]bool{}, soon: map[string]candidate{}, lanes: map[string]*lane{}, ended: make(chan outcome),
 	}
+	left := make(chan struct{}, 1)
+	run.left = left
+	run.tail = &pass{q: r.Queue}
+	run.leaving = newLeaving(run.tail, func() {
+		select {
+		case left <- struct{}{}:
+		default: // it knows
+		}
+	})
 	work, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer cancel(nil)
 	for ctx.Err() == nil {
@@ -81,6 +90,8 @@ func (r *Runner) Run(ctx context.Context) Stats {
 		run.settle(<-run.ended)
 	}
 	run.carriers.Wait()
+	run.leaving.wait()
+	run.countTail()
 	return run.stats
 }
 
@@ -115,6 +126,10 @@ type running struct {
 
 	carriers sync.WaitGroup // of all lanes
 
+	leaving *leaving
+	tail    *pass           // has what became of the entries in leaving since it was counted last
+	left    <-chan struct{} // says that there is something
+
 	nextLook, nextSweep time.Time
 	noLook, noTick      time.Time // until then there is none, for the last one took so long
 	isCrowded           bool      // the last look left messages out
@@ -130,7 +145,10 @@ func (r *running) wait(ctx context.Context) {
 		r.settle(o)
 	case name := <-r.Changed:
 		r.hear(name)
+	case <-r.left:
+		r.countTail()
 	case <-r.Asked:
+		r.countTail()
 		r.Tell(r.stats, len(r.inHand))
 	case <-timer.C:
 		r.tick()
@@ -251,7 +269,7 @@ func (r *running) remember(base string, c candidate) {
 
 // work tries one message; a panic harms only that.
 func (r *running) work(ctx context.Context, b *begun, c candidate) {
-	p := &pass{q: r.q, t: r.Transport, gate: newGate(FlushOptions{}), turns: b.lane.turns}
+	p := &pass{q: r.q, t: r.Transport, gate: newGate(FlushOptions{}), turns: b.lane.turns, leaving: r.leaving}
 	defer func() {
 		if v := recover(); v != nil {
 			p.failed(idOf(c.name), fmt.Errorf("panic: %v", v))
@@ -283,6 +301,16 @@ func (r *running) settle(o outcome) {
 	case !o.stats.Next.IsZero():
 		r.lookIn(o.stats.Next.Sub(r.q.opt.Now()))
 	}
+}
+
+// countTail takes note of what left the queue.
+func (r *running) countTail() {
+	r.tail.mu.Lock()
+	stats, errs := r.tail.stats, r.tail.errs
+	r.tail.stats, r.tail.errs = Stats{}, nil
+	r.tail.mu.Unlock()
+	r.stats.sum(&stats)
+	r.report("run", errors.Join(errs...))
 }
 
 // lookIn brings the next look forward, as far as the last one lets it.
