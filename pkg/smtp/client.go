@@ -437,8 +437,9 @@ func (c *Client) Extensions() Extensions { return c.ext }
 // TLS describes the encryption, nil in clear.
 func (c *Client) TLS() *tls.ConnectionState { return c.wc.TLS() }
 
-// Usable reports that another message may be sent over this connection.
-func (c *Client) Usable() bool { return !c.broken }
+// Usable reports that another message may be sent over this connection. Where the server has said more than it was asked for, what
+// it says next would be taken for the answer to something else.
+func (c *Client) Usable() bool { return !c.broken && !c.wc.Pending() }
 
 // Stale reports that the last Send found the connection closed before the server said a word about the message. With a
 // connection that had been idle this means nothing: another one may do.

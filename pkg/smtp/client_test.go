@@ -231,6 +231,24 @@ func TestEachWriteIsOne(t *testing.T) {
 	}
 }
 
+// A reply to nothing would be taken for the one to what comes next, and so on.
+func TestUnaskedReply(t *testing.T) {
+	for verb, opt := range map[string]ClientOptions{"EHLO": testOptions(), "LHLO": testOptions()} {
+		s := mailtest.ScriptServer(t, mailtest.Reply("220 mx.example"), mailtest.Exchange(verb+" client.example", hello8),
+			mailtest.Expect("MAIL"), mailtest.Expect("RCPT"), mailtest.Expect("DATA"),
+			mailtest.Reply("250 ok", "250 ok", "354 go"), mailtest.ExpectTo("."), mailtest.Reply("250 ok", "550 no"))
+		opt.LMTP = verb == "LHLO"
+		c, err := dial(t, s.Addr, opt)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := statuses(sendText(t, c, envelope(t, "", "a@y.example"), "x")); got != "2.0.0" || c.Usable() {
+			t.Errorf("%s: got %s, usable %v; want 2.0.0, not usable", verb, got, c.Usable())
+		}
+		c.Close()
+	}
+}
+
 func TestReuse(t *testing.T) {
 	message := []mailtest.Act{mailtest.Expect("MAIL"), mailtest.Expect("RCPT"), mailtest.Expect("DATA"),
 		mailtest.Reply("250 ok", "250 ok", "354 go"), mailtest.ExpectTo("."), mailtest.Reply("250 ok")}
