@@ -252,11 +252,14 @@ func (q *Queue) forgetFailures(base string) error {
 	return q.rewriteProgress(base, p)
 }
 
+// errAside says that an entry waits for a person.
+var errAside = errors.New("release it first")
+
 // Retry makes entries due now, as touch(1) does. What is held or has failed is to be released first.
 func (q *Queue) Retry(ids ...string) error {
 	return q.each(ids, func(s spot) error {
 		if s.place > inCur {
-			return fmt.Errorf("message is %s: release it first", s.state())
+			return fmt.Errorf("it is %s: %w", s.state(), errAside)
 		}
 		return q.fs.Chtimes(q.path(s), q.opt.Now())
 	})
@@ -301,10 +304,20 @@ func (q *Queue) each(ids []string, do func(spot) error) error {
 			err = do(again[0])
 		}
 		if err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w", idOf(s.name), vfs.Classify(err)))
+			errs = append(errs, fmt.Errorf("%s: %w", idOf(s.name), refusal(err)))
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// refusal tells what is no trouble of the disk from what is.
+func refusal(err error) error {
+	for _, sign := range []error{errTaken, errAside, ErrNotFound, ErrDamaged} {
+		if errors.Is(err, sign) {
+			return err
+		}
+	}
+	return vfs.Classify(err)
 }
 
 // Bounce gives entries up now: their senders are told of every recipient that is still to do (5.0.0, with the reason

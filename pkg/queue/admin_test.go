@@ -186,6 +186,34 @@ func TestBounce(t *testing.T) {
 	}
 }
 
+// What can't be done because of what others do says so, and does not blame the disk.
+func TestRefusedDeeds(t *testing.T) {
+	w := newWorld(t)
+	taken, held := w.mail("ok@y"), w.mail("ok@y")
+	spots, err := w.q.selectSpots([]string{taken})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := w.q.claim(spots[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.release()
+	if err := w.q.Hold(held); err != nil {
+		t.Fatal(err)
+	}
+	for want, err := range map[string]error{
+		taken + ": another flush has it":        w.q.Bounce("", taken),
+		held + ": it is held: release it first": w.q.Retry(held),
+		"none1: " + ErrNotFound.Error():         w.q.Retry("none1"),
+		"none2: no such message in the queue":   w.q.Bounce("", "none2"),
+	} {
+		if err == nil || err.Error() != want {
+			t.Errorf("got %v, want %s", err, want)
+		}
+	}
+}
+
 // What has failed is tried again after its release, and who has got it is left alone.
 func TestReleaseFailed(t *testing.T) {
 	w := newWorld(t)
