@@ -490,23 +490,28 @@ func (t *tries) strictSession(ctx context.Context, s Server, network, address st
 	s.TLS = max(s.TLS, smtp.TLSVerified)
 	c, err := t.open(ctx, s, network, address)
 	switch {
-	case err != nil && isNoTLS(err):
-		return nil, smtp.RequireTLSFailure(s.name())
+	case wrongCertificate(err) != nil, isNoTLS(err):
+		return nil, smtp.RequireTLSFailure(s.name(), wrongCertificate(err))
 	case err != nil:
 		return nil, err
 	case !c.Extensions().Has("REQUIRETLS"):
 		c.Quit()
-		return nil, smtp.RequireTLSFailure(s.name())
+		return nil, smtp.RequireTLSFailure(s.name(), nil)
 	}
 	return c, nil
 }
 
-// isNoTLS reports a wrong certificate, and a server that offers no TLS or refused it for good.
-func isNoTLS(err error) bool {
+// wrongCertificate gives what is wrong with the certificate, nil if err is about something else.
+func wrongCertificate(err error) error {
 	var wrong *tls.CertificateVerificationError
 	if errors.As(err, &wrong) {
-		return true
+		return wrong
 	}
+	return nil
+}
+
+// isNoTLS reports a server that offers no TLS or refused it for good.
+func isNoTLS(err error) bool {
 	var reply *smtp.Reply
 	isRefused := !errors.As(err, &reply) || reply.Code >= 500
 	return mail.StatusOf(err) == mail.Status{Class: mail.Temporary, Subject: 7, Detail: 4} && isRefused

@@ -230,8 +230,12 @@ func TestRelayRequireTLS(t *testing.T) {
 			r.TLSConfig, r.MXPolicy = ca.ClientConfig(""), smtp.TLSNone
 			env := envelope(t, "", "a@one.example")
 			env.RequireTLS = true
-			if got := deliver(t, r, env); got != c.want {
+			results := r.Deliver(t.Context(), env, strings.NewReader("x"), 1)
+			if got := mail.StatusOf(results[0].Err).String(); got != c.want {
 				t.Errorf("got %s, want %s", got, c.want)
+			}
+			if err := results[0].Err; name == "wrong name" && !strings.Contains(err.Error(), "valid for other.example, not") {
+				t.Errorf("nothing says what is wrong with the certificate: %v", err)
 			}
 			if dead := r.Dead(); len(dead) > 0 && dead[0] != "one.example" {
 				t.Errorf("dead: %q", dead)

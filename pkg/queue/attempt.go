@@ -248,15 +248,14 @@ func recordOf(res mail.Result) record {
 
 // causeOf is what stands behind the text of an error of our own. No peer and no sender is told that.
 func causeOf(err error) string {
-	var ours *mail.Error
-	var other interface{ MailText() string }
-	switch {
-	case errors.As(err, &ours) && ours.Err != nil:
-		return ours.Err.Error()
-	case errors.As(err, &other):
-		return ""
+	var told interface{ MailText() string }
+	if !errors.As(err, &told) {
+		return err.Error()
 	}
-	return err.Error()
+	if t, ok := told.(interface{ Unwrap() error }); ok && t.Unwrap() != nil {
+		return t.Unwrap().Error()
+	}
+	return ""
 }
 
 // clean makes what a server said one line of bounded length.

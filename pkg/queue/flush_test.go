@@ -420,6 +420,28 @@ func TestTransportTrouble(t *testing.T) {
 	}
 }
 
+// told is an error with a text for others and another one inside, as those of a package of protocols are.
+type told struct{ err error }
+
+func (told) Error() string    { return "all of it" }
+func (told) MailText() string { return "for others" }
+func (e told) Unwrap() error  { return e.err }
+
+// What people see of trouble of our own has its cause, whatever kind of error it is.
+func TestCauseOf(t *testing.T) {
+	inside := errors.New("inside")
+	for want, errs := range map[string][]error{
+		"inside": {inside, told{inside}, fmt.Errorf("x: %w", told{inside}), mail.Temporaryf(7, 5, "text: %w", inside)},
+		"":       {told{}, mail.Temporaryf(7, 5, "text")},
+	} {
+		for _, err := range errs {
+			if got := causeOf(err); got != want {
+				t.Errorf("%#v: got %q, want %q", err, got, want)
+			}
+		}
+	}
+}
+
 // A shutdown in the middle of an attempt is no reason to give a message up.
 func TestCancelledIsNotExpired(t *testing.T) {
 	w := newWorld(t)

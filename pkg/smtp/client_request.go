@@ -18,7 +18,7 @@ func (t *transaction) requests() (string, error) {
 	s := ""
 	if t.env.RequireTLS && !t.c.isFinal() {
 		if !t.c.IsVerified() || !t.c.ext.Has("REQUIRETLS") {
-			return "", RequireTLSFailure(t.c.opt.Server)
+			return "", RequireTLSFailure(t.c.opt.Server, nil)
 		}
 		s += " REQUIRETLS"
 	}
@@ -26,9 +26,10 @@ func (t *transaction) requests() (string, error) {
 	return s + by, err
 }
 
-// RequireTLSFailure says that a server does not give what REQUIRETLS asks for (RFC 8689 §4.2.1).
-func RequireTLSFailure(server string) error {
-	return mail.Permanentf(7, 30, "REQUIRETLS support required, but %s does not offer it in a verified session", printable(server))
+// RequireTLSFailure says that a server does not give what REQUIRETLS asks for (RFC 8689 §4.2.1), and to the log why; cause may be nil.
+func RequireTLSFailure(server string, cause error) error {
+	return mail.Permanentf(7, 30, "REQUIRETLS support required, but %s does not offer it in a verified session: %w",
+		printable(server), cause)
 }
 
 // IsVerified reports TLS with a certificate that is valid for the server's name, or that somebody has named.
