@@ -316,20 +316,31 @@ func TestSlowTriesKeepTheSchedule(t *testing.T) {
 		{400 * time.Second, 1600 * time.Second, 3600 * time.Second}, // its time came while it was tried
 	} {
 		w := newWorld(t)
-		var ages []time.Duration
-		w.fake.then = func(_ *mail.Envelope, results []mail.Result) []mail.Result {
-			ages = append(ages, w.clock.Now().Sub(arrived))
-			w.clock.add(c.takes)
-			return results
-		}
-		w.enqueue(&mail.Envelope{Sender: addr("s@x"), Rcpts: rcpts("temp@y")}, ketchup)
-		for range 3 {
-			if stats := w.flush(FlushOptions{}); !stats.Next.IsZero() {
+		for name, to := range map[string]Transport{"by itself": w.fake, "by a lane": &laned{fake: w.fake}} {
+			begin := w.clock.Now()
+			var ages []time.Duration
+			w.fake.then = func(_ *mail.Envelope, results []mail.Result) []mail.Result {
+				if results[0].Domain == "y" {
+					ages = append(ages, w.clock.Now().Sub(begin))
+					w.clock.add(c.takes)
+				}
+				return results
+			}
+			id := w.mail("temp@y")
+			for range 3 {
+				w.mail("ok@z") // a message alone in a flush needs no lane
+				stats, err := w.q.Flush(t.Context(), to, FlushOptions{Parallel: 2})
+				if err != nil {
+					t.Fatal(err)
+				}
 				w.clock.add(stats.Next.Sub(w.clock.Now()))
 			}
-		}
-		if want := []time.Duration{0, c.second, c.third}; !slices.Equal(ages, want) {
-			t.Errorf("each try takes %v: tried at %v, want %v", c.takes, ages, want)
+			if want := []time.Duration{0, c.second, c.third}; !slices.Equal(ages, want) {
+				t.Errorf("%s, each try takes %v: tried at %v, want %v", name, c.takes, ages, want)
+			}
+			if err := w.q.Remove(id); err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
 }

@@ -37,7 +37,8 @@ type turn struct {
 
 	lane     mail.Lane
 	delivery mail.Delivery
-	isForced bool // it must not be put off, however crowded the lane is
+	begins   func() // called when the lane gets the delivery; may be nil
+	isForced bool   // it must not be put off, however crowded the lane is
 
 	isOver  bool
 	isTried bool
@@ -230,6 +231,14 @@ func (t *turn) end(isTried bool, err error) {
 	}
 }
 
+// beginning gives t, whose delivery is handed out now.
+func (t *turn) beginning() *turn {
+	if t.begins != nil {
+		t.begins()
+	}
+	return t
+}
+
 // lane gives the one of a message that can go by one.
 func (p *pass) lane(e *claimed, todo []mail.Recipient) mail.Lane {
 	t, ok := p.t.(Pipelining)
@@ -246,11 +255,13 @@ func (p *pass) tryInLane(ctx context.Context, e *claimed, todo []mail.Recipient,
 	t.delivery.Env = envelopeFor(e.env, todo)
 	t.delivery.Msg, t.delivery.Size = e.message()
 	var recs []record
+	var begin record
+	t.begins = func() { begin = p.beginning(e) }
 	t.delivery.Done = func(results []mail.Result) {
 		if t.isOver {
 			return
 		}
-		recs = append(p.judgeAll(ctx, e, todo, results), p.beginning(e))
+		recs = append(p.judgeAll(ctx, e, todo, results), begin)
 		p.secure(e, recs)
 		t.end(true, nil)
 	}
@@ -284,7 +295,7 @@ func (s *turns) carryAll(ctx context.Context, t *turn) {
 
 // carry delivers in a lane. A panic of it harms only the messages that it has, and those only for a time.
 func (s *turns) carry(ctx context.Context, first *turn, h *holding) {
-	has := []*turn{first}
+	has := []*turn{first.beginning()}
 	defer func() {
 		var err error
 		if r := recover(); r != nil {
@@ -305,7 +316,7 @@ func (s *turns) carry(ctx context.Context, first *turn, h *holding) {
 		if t == nil {
 			return nil
 		}
-		has = append(slices.DeleteFunc(has, func(t *turn) bool { return t.isOver }), t)
+		has = append(slices.DeleteFunc(has, func(t *turn) bool { return t.isOver }), t.beginning())
 		return &t.delivery
 	})
 }
