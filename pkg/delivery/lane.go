@@ -37,8 +37,8 @@ func (t *Transport) Lane(env *mail.Envelope) mail.Lane {
 // Key is part of mail.Lane.
 func (l *lane) Key() string { return l.key }
 
-// IsCrowded is part of mail.Lane.
-func (l *lane) IsCrowded() bool { return l.relay.isCrowdedAt(l.part) }
+// Room is part of mail.Lane.
+func (l *lane) Room() mail.Room { return l.relay.roomAt(l.part) }
 
 // Carry is part of mail.Lane. What finds that the server has closed the connection meanwhile gets a new one.
 func (l *lane) Carry(ctx context.Context, first *mail.Delivery, next func() *mail.Delivery) {

@@ -46,7 +46,7 @@ type destination struct {
 	max     int // that window may become
 	waiting []chan struct{}
 	ended   time.Time     // when the last slot was given back; zero: never
-	coming  []time.Time   // who was told that it is not crowded, and is not here yet
+	coming  []time.Time   // when room was reserved for those who are not here yet
 	idle    []*idleClient // the last used is the last
 	apart   time.Time     // until then no message is begun before the end of the one before
 	death
@@ -158,9 +158,9 @@ func (d *destination) wake() {
 	}
 }
 
-// isCrowded reports a destination where enough have to wait, nobody knows for how long; one is enough where there are many such
-// destinations. Who hears that it is not is expected there.
-func (p *pool) isCrowded(key string, limit int, areMany bool, now time.Time) bool {
+// room says whether one more message may come. Where nothing is heard of a destination it is crowded when enough have to wait; one is
+// enough where there are many such destinations.
+func (p *pool) room(key string, limit int, areMany bool, now time.Time) mail.Room {
 	enough := slowLimit
 	if areMany {
 		enough = 1
@@ -168,12 +168,15 @@ func (p *pool) isCrowded(key string, limit int, areMany bool, now time.Time) boo
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	d := p.destination(key, limit)
+	if now.Sub(d.ended) <= slowAfter {
+		return mail.Free
+	}
 	d.coming = slices.DeleteFunc(d.coming, func(t time.Time) bool { return now.Sub(t) > slowAfter })
-	if now.Sub(d.ended) > slowAfter && d.users+len(d.coming) >= enough {
-		return true
+	if d.users+len(d.coming) >= enough {
+		return mail.Crowded
 	}
 	d.coming = append(d.coming, now)
-	return false
+	return mail.Reserved
 }
 
 func (p *pool) dismiss(d *destination) {

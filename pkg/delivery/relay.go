@@ -214,15 +214,18 @@ func (r *Relay) IsCrowded(env *mail.Envelope) bool {
 		if i > 0 && env.Rcpts[i].Domain == env.Rcpts[i-1].Domain {
 			continue
 		}
-		if r.isCrowdedAt(r.partOf(env, env.Rcpts[i].Domain)) {
+		if r.roomAt(r.partOf(env, env.Rcpts[i].Domain)) == mail.Crowded {
 			return true
 		}
 	}
 	return false
 }
 
-func (r *Relay) isCrowdedAt(p *part) bool {
-	return p.err == nil && r.pool.isCrowded(p.key, r.limit(p), r.openings.isMany(), r.now())
+func (r *Relay) roomAt(p *part) mail.Room {
+	if p.err != nil {
+		return mail.Free // it fails at once
+	}
+	return r.pool.room(p.key, r.limit(p), r.openings.isMany(), r.now())
 }
 
 // deliverPart sends to one destination, in as many transactions as the server needs.

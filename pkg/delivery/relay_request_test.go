@@ -138,31 +138,31 @@ func TestPoolCrowded(t *testing.T) {
 	now := time.Unix(1e9, 0)
 	p := &pool{}
 	for n := range slowLimit { // who asked is expected
-		if p.isCrowded("x", 20, false, now) {
+		if p.room("x", 20, false, now) == mail.Crowded {
 			t.Errorf("crowded with %d expected", n)
 		}
 	}
-	if !p.isCrowded("x", 20, false, now) || p.isCrowded("y", 20, false, now) {
+	if p.room("x", 20, false, now) != mail.Crowded || p.room("y", 20, false, now) == mail.Crowded {
 		t.Error("not crowded, or the wrong one")
 	}
-	if p.isCrowded("z", 20, true, now) || !p.isCrowded("z", 20, true, now) {
+	if p.room("z", 20, true, now) == mail.Crowded || p.room("z", 20, true, now) != mail.Crowded {
 		t.Error("where many say nothing, one is enough for each")
 	}
 	var d *destination
 	for range slowLimit {
 		d, _ = p.enter(t.Context(), "x", 20)
 	}
-	if !p.isCrowded("x", 20, false, now) {
+	if p.room("x", 20, false, now) != mail.Crowded {
 		t.Error("all are there, and it is not crowded")
 	}
 	p.leave(d, true, now)
 	for range 10 {
-		if p.isCrowded("x", 20, false, now.Add(slowAfter)) {
+		if p.room("x", 20, false, now.Add(slowAfter)) == mail.Crowded {
 			t.Error("a message went just now, and it is crowded")
 		}
 	}
 	later := now.Add(3 * slowAfter) // nobody came; one is still there
-	if p.isCrowded("x", 20, false, later) || !p.isCrowded("x", 20, false, later) {
+	if p.room("x", 20, false, later) == mail.Crowded || p.room("x", 20, false, later) != mail.Crowded {
 		t.Error("those who do not come are expected for ever, or not at all")
 	}
 	p.leave(d, true, now)

@@ -30,6 +30,8 @@ type Delivery struct {
 	flags  string
 	mtime  time.Time
 
+	hint string // what Hint has put into the name
+
 	tmp  string // path of the file in tmp/
 	name string // in the end; the sizes are in it from Commit on
 	full bool   // they are
@@ -187,6 +189,21 @@ func (w *Delivery) Keep(flags string) { w.inCur, w.flags = true, flags }
 // SetTime sets the modification time of the file, which is the internal date of the message (RFC 9051 §2.3.3).
 func (w *Delivery) SetTime(t time.Time) { w.mtime = t }
 
+// Hint puts a field of the caller's own behind the sizes in the name, ",KEY=VALUE", if there is room and the value is of ASCII letters,
+// digits, "." and "-" alone: for what is to be known from a listing. HintIn reads it.
+func (w *Delivery) Hint(key byte, value string) {
+	for i := 0; i < len(value); i++ {
+		if c := value[i]; c|0x20 < 'a' || c|0x20 > 'z' {
+			if (c < '0' || c > '9') && c != '.' && c != '-' {
+				return
+			}
+		}
+	}
+	if value != "" {
+		w.hint = "," + string(key) + "=" + value
+	}
+}
+
 // Name gives the name of the message without flags. From Commit on it has the sizes.
 func (w *Delivery) Name() string { return w.name }
 
@@ -301,6 +318,9 @@ func (w *Delivery) withSizes() string {
 	name := w.name + ",S=" + strconv.FormatInt(w.size, 10)
 	if !w.isOpen() { // else IMAP, which gives the octets, and POP3, which ends the line, count differently
 		name += ",W=" + strconv.FormatInt(w.wire, 10)
+	}
+	if len(name)+len(w.hint) <= maxBase {
+		name += w.hint
 	}
 	return name
 }

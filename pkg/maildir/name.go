@@ -116,6 +116,17 @@ func unique(now time.Time, host string) string {
 		hex.EncodeToString(random[:]), host)
 }
 
+// maxBase leaves room for flags in 255 octets.
+const maxBase = 220
+
+// HintIn gives what a Delivery has as a hint under key in the name of a file; "": nothing.
+func HintIn(file string, key byte) string {
+	base, _, _ := strings.Cut(file, infoMark)
+	_, value, _ := strings.Cut(base, ","+string(key)+"=")
+	value, _, _ = strings.Cut(value, ",")
+	return value
+}
+
 // maxHost leaves room for the rest of a name in 255 octets, with the longest sizes and some flags.
 const maxHost = 110
 

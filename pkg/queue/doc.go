@@ -71,7 +71,9 @@
 //
 // A flush that finds a destination crowded, if the [Transport] can tell (see [Crowded]), puts the entry off until the
 // others have had their turn: a destination that says nothing does not hold up the rest. Nor do hundreds: the turn of a message that
-// takes long is lent to another one, up to a limit, and the more are lent the sooner (see turns.go).
+// takes long is lent to another one, up to a limit, and the more are lent the sooner (see turns.go). What was put off costs nothing
+// until there is room for it; and what has the same domain in its name (see hint.go) is put off without being opened, as long as there
+// are others to be tried.
 //
 // Messages that wait for their turn at the transport may have it early, behind one that goes the same way: see [Pipelining]. Then
 // the server is told of the next one while it stores the last. That costs no promise: the text of a message never leaves before the

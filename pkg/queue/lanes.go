@@ -52,9 +52,29 @@ func (r *running) sort() {
 // maxKey bounds the name of a lane.
 const maxKey = 256
 
-// destination names the lane of an entry: that of the transport, or the domains that it still has to go to. What can't be
-// read is found out about by whoever works on it.
+// maxKnown bounds the domains whose lane a runner knows.
+const maxKnown = 10_000
+
+// destination names the lane of an entry: that of others for the domain in its name, or what is in it says. A lane that is not the
+// right one does no harm but that the entry waits with others: the way that it goes is that of the transport.
 func (r *running) destination(s spot) string {
+	domain := domainIn(s.name)
+	if key := r.known[domain]; key != "" {
+		return key
+	}
+	key := r.destinationInside(s)
+	if domain != "" && key != "" {
+		if len(r.known) == maxKnown {
+			clear(r.known)
+		}
+		r.known[strings.Clone(domain)] = key
+	}
+	return key
+}
+
+// destinationInside names the lane by what is in an entry: that of the transport, or the domains that it still has to go to. What can't
+// be read is found out about by whoever works on it.
+func (r *running) destinationInside(s spot) string {
 	env, rcpts := r.q.recipientsOf(s)
 	if t, ok := r.Transport.(Pipelining); ok && len(rcpts) == 1 {
 		if l := t.Lane(envelopeFor(env, rcpts)); l != nil {

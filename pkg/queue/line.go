@@ -9,18 +9,20 @@ import (
 	"mailx/pkg/mail"
 )
 
-// line is what the workers of a flush take their entries from, in order. An entry whose destination is crowded goes to
-// the end of it. When all that are left were put off, the workers wait for an attempt that is under way; when there is
-// none, the first one is tried all the same.
+// line is what the workers of a flush take their entries from, in order. An entry whose destination is crowded is put off until
+// that is over. When all that are left were put off, the workers wait for an attempt that is under way; when there is none, the
+// first one is tried all the same.
 type line struct {
-	mu     sync.Mutex
-	ended  sync.Cond // an attempt has ended, or ctx has
-	left   []candidate
-	late   []candidate          // come after left
-	busy   int                  // candidates that workers have
-	putOff int                  // at the end of late: put off since the last attempt ended
-	isNew  bool                 // no attempt has ended, and that is no wonder yet
-	lanes  map[string]mail.Lane // of those that were put off
+	mu    sync.Mutex
+	ended sync.Cond // an attempt has ended, or ctx has
+	left  []candidate
+	crowds
+	busy int // candidates that workers have
+
+	looking int // of these, those with a slim chance
+	luck    int // how many of these were not put off since one was
+
+	isNew bool // no attempt has ended, and that is no wonder yet
 
 	workers, most int
 	over          chan struct{} // closed when there are none
@@ -103,52 +105,86 @@ func (p *pass) worker(ctx context.Context, l *line) {
 		if p.gate.isShut() {
 			return
 		}
-		c, isForced, ok := l.take(ctx)
+		c, chance, ok := l.take(ctx)
 		if !ok {
 			return
 		}
-		isPutOff := p.workOnce(ctx, &c, isForced)
+		isPutOff := p.work(ctx, &c, chance == sure)
 		if !isPutOff {
 			p.progress(1)
 		}
-		l.done(c, isPutOff)
+		l.done(c, chance, isPutOff)
 	}
 }
 
-// workOnce is work, but reads nothing of what was put off before and would be again.
-func (p *pass) workOnce(ctx context.Context, c *candidate, isForced bool) (isPutOff bool) {
-	if c.lane != nil && !isForced {
-		if c.lane.IsCrowded() {
-			return true
-		}
-		isForced = true // who hears that it is not crowded is expected there
+// chance is what is known of the destination of a candidate.
+type chance uint8
+
+const (
+	fresh chance = iota // nothing that spoke against it
+	sure                // it is expected there, or there is nothing else to do: it must not be put off
+	slim                // it was put off for the sake of others
+)
+
+func chanceOf(room mail.Room) chance {
+	if room == mail.Reserved {
+		return sure
 	}
-	return p.work(ctx, c, isForced)
+	return fresh
 }
 
-// take gives the next candidate; isForced says that it must not be put off again.
-func (l *line) take(ctx context.Context) (c candidate, isForced, ok bool) {
+// take gives the next candidate.
+func (l *line) take(ctx context.Context) (c candidate, is chance, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for l.mustWait() && ctx.Err() == nil {
+	for ctx.Err() == nil {
+		if c, is, ok = l.next(); ok {
+			l.busy++
+			return c, is, true
+		}
+		if len(l.left)+l.putOff == 0 {
+			break
+		}
 		l.ended.Wait()
 	}
-	if l.len() == 0 || ctx.Err() != nil {
-		return c, false, false
-	}
-	from := &l.left
-	if len(l.left) == 0 {
-		from = &l.late
-	}
-	c, *from = (*from)[0], (*from)[1:]
-	isForced = l.putOff > l.len()
-	l.busy++
-	return c, isForced, true
+	return c, fresh, false
 }
 
-// mustWait reports that there is nothing but what was put off, or that nothing is known yet of those who were.
-func (l *line) mustWait() bool {
-	return l.len() > 0 && l.busy > 0 && (l.putOff >= l.len() || l.isNew && l.putOff > 0)
+// next gives the next candidate that is worth a try now; any, if nothing is under way that could be waited for.
+func (l *line) next() (c candidate, is chance, ok bool) {
+	for len(l.left) > 0 && l.isWorthIt(&l.left[0]) {
+		c, l.left = l.left[0], l.left[1:]
+		if room := l.join(c); room != mail.Crowded {
+			return c, chanceOf(room), true
+		}
+	}
+	if c, room := l.expected(); room != mail.Crowded {
+		return c, chanceOf(room), true
+	}
+	if l.isNew && l.busy > 0 || l.looking > l.luck {
+		return c, fresh, false
+	}
+	if c, ok = l.uncertain(); ok {
+		l.looking++
+		return c, slim, true
+	}
+	if l.busy == 0 {
+		c, ok = l.any()
+	}
+	return c, sure, ok
+}
+
+// firstDomains is how many domains a flush looks at before the first attempt has ended.
+const firstDomains = 20
+
+// isWorthIt reports whether a candidate is to be looked at. As long as nothing is known of those who were put off, it must go to
+// another domain than they, or be put off without a look.
+func (l *line) isWorthIt(c *candidate) bool {
+	if !l.isNew || l.busy == 0 || l.putOff == 0 {
+		return true
+	}
+	domain := domainIn(c.name)
+	return domain != "" && (l.byDomain[domain] != nil || len(l.byDomain) < firstDomains)
 }
 
 func (l *line) growOld() {
@@ -158,35 +194,31 @@ func (l *line) growOld() {
 	l.ended.Broadcast()
 }
 
-func (l *line) len() int { return len(l.left) + len(l.late) }
-
-// shared gives the same lane to all who go the same way, for there may be a lot of them.
-func (l *line) shared(lane mail.Lane) mail.Lane {
-	if lane == nil {
-		return nil
-	}
-	if l.lanes == nil {
-		l.lanes = map[string]mail.Lane{}
-	}
-	known := l.lanes[lane.Key()]
-	if known == nil {
-		known = lane
-		l.lanes[lane.Key()] = lane
-	}
-	return known
-}
-
 // done takes back a candidate.
-func (l *line) done(c candidate, isPutOff bool) {
+func (l *line) done(c candidate, was chance, isPutOff bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.busy--
 	if isPutOff {
-		c.lane = l.shared(c.lane)
-		l.late = append(l.late, c)
-		l.putOff++
+		l.add(c)
 	} else {
-		l.putOff, l.isNew = 0, false
+		l.tried, l.isNew = 0, false
 	}
-	l.ended.Broadcast()
+	if was == slim {
+		l.looked(isPutOff)
+	}
+	if len(l.left)+l.putOff == 0 {
+		l.ended.Broadcast()
+	} else {
+		l.ended.Signal() // this worker goes on, too: that is one more, and one more is what a lane takes after a success
+	}
+}
+
+// looked counts one that had a slim chance. As long as these come to nothing only one worker looks at them, so that they are not in
+// the way of what is under way.
+func (l *line) looked(isPutOff bool) {
+	l.looking--
+	if l.luck++; isPutOff {
+		l.luck = 0
+	}
 }

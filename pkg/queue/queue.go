@@ -144,6 +144,7 @@ func (q *Queue) enqueue(into *maildir.Dir, env *mail.Envelope) (*Entry, error) {
 	if whole.HoldUntil.After(q.opt.Now()) {
 		d.SetTime(whole.HoldUntil)
 	}
+	hintDomain(d, env.Rcpts)
 	e := &Entry{q: q, block: block, d: d}
 	e.event = maillog.Event{Kind: maillog.Queued, ID: cmp.Or(env.ID, e.ID()), From: env.Sender.Path()}
 	if len(env.Rcpts) == 1 {

@@ -320,13 +320,13 @@ func TestShape(t *testing.T) {
 	}
 }
 
-// crowd is a transport with destinations that are said to be crowded.
-type crowd struct {
+// crowdedFake is a transport with destinations that are said to be crowded.
+type crowdedFake struct {
 	*fake
 	domain string
 }
 
-func (c crowd) IsCrowded(env *mail.Envelope) bool { return env.Rcpts[0].Domain == c.domain }
+func (c crowdedFake) IsCrowded(env *mail.Envelope) bool { return env.Rcpts[0].Domain == c.domain }
 
 // What would have to wait is tried all the same, after the others.
 func TestCrowdedWaits(t *testing.T) {
@@ -335,7 +335,7 @@ func TestCrowdedWaits(t *testing.T) {
 		w.mail(to)
 		w.clock.add(time.Second)
 	}
-	stats, err := w.q.Flush(context.Background(), crowd{w.fake, "slow"}, FlushOptions{Parallel: 1})
+	stats, err := w.q.Flush(context.Background(), crowdedFake{w.fake, "slow"}, FlushOptions{Parallel: 1})
 	if err != nil || stats.Tried != 4 || stats.Delivered != 3 || stats.Deferred != 1 {
 		t.Errorf("got %+v, %v", stats, err)
 	}

@@ -64,7 +64,7 @@ func (r *Runner) Run(ctx context.Context) Stats {
 	run := &running{
 		Runner: r, q: r.Queue, poll: cmp.Or(r.Poll, DefaultPoll), perLane: parallel, limit: limit,
 		spare:  min(parallel*maxTurns, atOnce) - limit,
-		inHand: map[string]bool{}, soon: map[string]candidate{}, lanes: map[string]*lane{}, ended: make(chan outcome),
+		inHand: map[string]bool{}, soon: map[string]candidate{}, lanes: map[string]*lane{}, known: map[string]string{}, ended: make(chan outcome),
 	}
 	left := make(chan struct{}, 1)
 	run.left = left
@@ -116,7 +116,8 @@ type running struct {
 	soonest time.Time            // of soon
 	backlog []candidate          // due, in no lane yet
 	lanes   map[string]*lane
-	ready   []*lane // with a message waiting and a place for it, in turn
+	known   map[string]string // their keys, by domain
+	ready   []*lane           // with a message waiting and a place for it, in turn
 	active  int
 	taken   int      // turns that the lanes may use, out of limit
 	lent    int      // messages that do not count
@@ -198,6 +199,7 @@ func (r *running) look() {
 	began := time.Now()
 	r.isCrowded = false
 	clear(r.soon)
+	clear(r.known) // routes may have another opinion by now
 	spots, err := r.q.list(spool())
 	r.report("look", err)
 	for _, s := range spots {

@@ -284,7 +284,7 @@ func (s *turns) carryAll(ctx context.Context, t *turn) {
 		switch {
 		case ctx.Err() != nil:
 			t.end(false, nil)
-		case !t.isForced && t.lane.IsCrowded():
+		case !t.isForced && t.lane.Room() == mail.Crowded:
 			t.end(false, errCrowded)
 		default:
 			s.carry(ctx, t, h)

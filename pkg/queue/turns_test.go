@@ -41,8 +41,14 @@ func (f *laned) Deliver(ctx context.Context, env *mail.Envelope, msg io.ReaderAt
 	return f.fake.Deliver(ctx, env, msg, size)
 }
 
-func (l *fakeLane) Key() string     { return l.domain }
-func (l *fakeLane) IsCrowded() bool { return l.domain == l.of.crowded }
+func (l *fakeLane) Key() string { return l.domain }
+
+func (l *fakeLane) Room() mail.Room {
+	if l.domain == l.of.crowded {
+		return mail.Crowded
+	}
+	return mail.Free
+}
 
 func (l *fakeLane) Carry(ctx context.Context, first *mail.Delivery, next func() *mail.Delivery) {
 	if l.of.carry != nil {
