@@ -76,10 +76,14 @@ func (r *Relay) exec(ctx context.Context, p *part, msg io.ReaderAt, size int64) 
 		n := runLength(p.env.Rcpts, todo, perRun)
 		rcpts := pick(p.env.Rcpts, todo[:n])
 		err := r.execOnce(ctx, &p.route, p.env.Sender, rcpts, io.NewSectionReader(msg, 0, size))
+		var done []mail.Result
 		for _, i := range todo[:n] {
 			results[i].Err, results[i].Relayed = err, err == nil
+			done = append(done, results[i])
 		}
-		todo = todo[n:]
+		if todo = todo[n:]; len(todo) > 0 {
+			p.say(done)
+		}
 	}
 	return results
 }

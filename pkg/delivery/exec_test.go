@@ -85,6 +85,21 @@ func TestExec(t *testing.T) {
 	}
 }
 
+// Where a command runs for each recipient, one who has the message is told of before it runs for the next.
+func TestExecTells(t *testing.T) {
+	r, taken := execRoute(t, "case $RECIPIENT in b@*) exit 75;; esac", "{recipient}")
+	var told []string
+	env := envelope(t, "s@x", "a@y", "b@y", "c@y", "d@y")
+	r.deliver(t.Context(), env, strings.NewReader(text), int64(len(text)), func(index []int, results []mail.Result) {
+		for n, i := range index {
+			told = append(told, fmt.Sprint(env.Rcpts[i].Local, len(taken()), results[n].Err == nil))
+		}
+	})
+	if want := []string{"a1 true", "b1 false", "c2 true"}; !slices.Equal(told, want) {
+		t.Errorf("told %q, want %q", told, want)
+	}
+}
+
 // What the command says is what becomes of the recipients of its run; nobody else is told that they have it.
 func TestExecVerdicts(t *testing.T) {
 	for script, want := range map[string]string{

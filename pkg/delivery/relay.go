@@ -93,8 +93,8 @@ func (r *Relay) Deliver(ctx context.Context, env *mail.Envelope, msg io.ReaderAt
 	return r.deliver(ctx, env, msg, size, nil)
 }
 
-// deliver calls tell, which may be nil, for each destination that is done while others are not, with the places of its
-// recipients and their results. The calls may come at once.
+// deliver calls tell, which may be nil, for each destination that is done while others are not, and for recipients of one that
+// are done before others, with their places and results. The calls may come at once.
 func (r *Relay) deliver(
 	ctx context.Context, env *mail.Envelope, msg io.ReaderAt, size int64, tell func([]int, []mail.Result),
 ) []mail.Result {
@@ -102,7 +102,7 @@ func (r *Relay) deliver(
 	parts := r.split(env)
 	var done atomic.Int32
 	work := func(p *part) {
-		p.text = msg
+		p.text, p.tell = msg, tell
 		part := r.deliverPart(ctx, p, msg, size)
 		for n, result := range part {
 			results[p.index[n]] = result
@@ -139,6 +139,27 @@ type part struct {
 	env    mail.Envelope
 	index  []int
 	err    error // nothing can be tried
+
+	tell   func([]int, []mail.Result) // of those who are done before the others; may be nil
+	places map[mail.Address]int       // in env
+}
+
+// say tells of recipients who are done.
+func (p *part) say(results []mail.Result) {
+	if p.tell == nil || len(results) == 0 {
+		return
+	}
+	if p.places == nil {
+		p.places = make(map[mail.Address]int, len(p.env.Rcpts))
+		for i, rcpt := range p.env.Rcpts {
+			p.places[rcpt.Address] = i
+		}
+	}
+	index := make([]int, len(results))
+	for n, result := range results {
+		index[n] = p.index[p.places[result.Address]]
+	}
+	p.tell(index, results)
 }
 
 func (r *Relay) split(env *mail.Envelope) []*part {
@@ -252,7 +273,7 @@ func (r *Relay) deliverPart(ctx context.Context, p *part, msg io.ReaderAt, size 
 		return allFailed(p.env.Rcpts, err)
 	}
 	send := func(env *mail.Envelope) []mail.Result {
-		return c.Send(ctx, env, io.NewSectionReader(msg, 0, size), size)
+		return c.SendTelling(ctx, env, io.NewSectionReader(msg, 0, size), size, p.say)
 	}
 	results := send(&p.env)
 	if isReused && c.Stale() && ctx.Err() == nil {
@@ -263,7 +284,7 @@ func (r *Relay) deliverPart(ctx context.Context, p *part, msg io.ReaderAt, size 
 		results = send(&p.env)
 	}
 	for range maxTransactions {
-		if !c.Usable() || !sendRest(&p.env, results, send) {
+		if !c.Usable() || !p.sendRest(results, send) {
 			break
 		}
 	}
@@ -296,18 +317,22 @@ func (r *Relay) isFull(p *part, c *smtp.Client) bool {
 
 // sendRest tries those again that had no room in the transaction that just ended (RFC 5321 §4.5.3.1.10), and reports
 // whether that made sense.
-func sendRest(env *mail.Envelope, results []mail.Result, send func(*mail.Envelope) []mail.Result) bool {
-	rest := *env
+func (p *part) sendRest(results []mail.Result, send func(*mail.Envelope) []mail.Result) bool {
+	rest := p.env
 	rest.Rcpts = nil
 	var index []int
+	var done []mail.Result
 	for i, result := range results {
 		if isTooMany(result.Err) {
-			rest.Rcpts, index = append(rest.Rcpts, env.Rcpts[i]), append(index, i)
+			rest.Rcpts, index = append(rest.Rcpts, p.env.Rcpts[i]), append(index, i)
+		} else {
+			done = append(done, result)
 		}
 	}
 	if len(index) == 0 || len(index) == len(results) {
 		return false
 	}
+	p.say(done)
 	isProgress := false
 	for n, result := range send(&rest) {
 		results[index[n]] = result

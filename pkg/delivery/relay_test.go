@@ -454,11 +454,20 @@ func TestRelayManyRecipients(t *testing.T) {
 	for i := range 10 {
 		env.Rcpts = append(env.Rcpts, mail.Recipient{Address: address(t, fmt.Sprintf("a%d@two.example", i))})
 	}
-	if got := deliver(t, r, env); got != strings.TrimSpace(strings.Repeat("2.0.0 ", 10)) {
-		t.Errorf("got %s", got)
-	}
+	told := make([]bool, 10) // before the last transaction
+	r.deliver(t.Context(), env, strings.NewReader(text), int64(len(text)), func(index []int, results []mail.Result) {
+		for n, i := range index {
+			told[i] = results[n].Err == nil && results[n].Address == env.Rcpts[i].Address
+		}
+	})
 	if got := len(h.got()); got != 4 || r.dialed.Load() != 1 {
 		t.Errorf("%d transactions over %d connections, want 4 over 1", got, r.dialed.Load())
+	}
+	if n := slices.Index(told, false); n != 9 {
+		t.Errorf("told of %v", told)
+	}
+	if got := deliver(t, r, env); got != strings.TrimSpace(strings.Repeat("2.0.0 ", 10)) {
+		t.Errorf("got %s", got)
 	}
 }
 

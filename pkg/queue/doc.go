@@ -41,7 +41,7 @@
 //
 // (1) is the one window in which a message goes out twice: between the answer of the other side and our durable record
 // of it. SIGKILL needs no sync, so it hits the window only from the last octet that goes out until the system call after the
-// answer; for a message to several destinations that holds with a [Transport] that is [Telling], else the window is as long as
+// answer; for a message to several recipients that holds with a [Transport] that is [Telling], else the window is as long as
 // the slowest of them. A kill costs as many messages as the process has in that window: at most one for each connection, for
 // the next message does not go out before that system call.
 //

@@ -30,7 +30,16 @@ func errClosed() error { return mail.Temporaryf(4, 2, "Connection is closed") }
 // (message.Fit). One that is shorter than size is not sent. When ctx ends the connection is closed, and what has not been
 // answered is temporary; but when it is cancelled, a text that is sent has its verdict awaited for Timeouts.Parting.
 func (c *Client) Send(ctx context.Context, env *mail.Envelope, msg io.Reader, size int64) []mail.Result {
+	return c.SendTelling(ctx, env, msg, size, nil)
+}
+
+// SendTelling is Send, and calls tell, which may be nil, with results that are final while others are not there yet: in LMTP each
+// recipient has a verdict, and the next one may take long.
+func (c *Client) SendTelling(
+	ctx context.Context, env *mail.Envelope, msg io.Reader, size int64, tell func([]mail.Result),
+) []mail.Result {
 	t := newTransaction(c, env)
+	t.tell = tell
 	if c.broken {
 		t.fail(errClosed())
 		return t.results
@@ -62,6 +71,8 @@ type transaction struct {
 	utf8       bool // SMTPUTF8 is said
 	isChunk    bool // the message went out with BDAT
 	tellsRelay bool // the sender is to hear that the message was relayed (RFC 2852 §4.1.4)
+
+	tell func([]mail.Result) // see SendTelling
 
 	// follow is called when all of the text is written, before it is sent: the commands of the next message may go with it. It
 	// may be nil.
@@ -417,7 +428,17 @@ func (t *transaction) content() error {
 		}
 		return t.verdict(r, t.accepted)
 	}
-	for _, i := range t.accepted {
+	return t.verdicts()
+}
+
+// verdicts takes those of LMTP. Before it has to wait for one it tells of those that are there.
+func (t *transaction) verdicts() error {
+	told := 0
+	for n, i := range t.accepted {
+		if t.tell != nil && n > told && !t.c.wc.Pending() {
+			t.tell(t.resultsOf(t.accepted[told:n]))
+			told = n
+		}
 		r, err := t.c.reply(t.c.opt.Timeouts.Final)
 		if err == nil {
 			err = t.verdict(r, []int{i})
@@ -430,6 +451,14 @@ func (t *transaction) content() error {
 		}
 	}
 	return nil
+}
+
+func (t *transaction) resultsOf(rcpts []int) []mail.Result {
+	results := make([]mail.Result, len(rcpts))
+	for n, i := range rcpts {
+		results[n] = t.results[i]
+	}
+	return results
 }
 
 // hungUp is for a server that took all of the text, perhaps, but not all of what stands behind that. Then its verdict is there.

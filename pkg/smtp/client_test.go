@@ -681,6 +681,31 @@ func TestAuthInClear(t *testing.T) {
 	}
 }
 
+// Who has the message is known before the server takes its time with the next recipient, and what has come at once is told at once.
+func TestLMTPTells(t *testing.T) {
+	told := make(chan []mail.Result, 9)
+	var heard [][]mail.Result
+	s := mailtest.ScriptServer(t, mailtest.Reply("220 hi"), mailtest.Exchange("LHLO", "250-x\r\n250 PIPELINING"), mailtest.Expect("MAIL"),
+		mailtest.Expect("RCPT"), mailtest.Expect("RCPT"), mailtest.Expect("RCPT"), mailtest.Expect("RCPT"), mailtest.Expect("DATA"),
+		mailtest.Reply("250 ok", "250 ok", "250 ok", "250 ok", "250 ok", "354 go"), mailtest.ExpectTo("."),
+		mailtest.Reply("250 a", "452 b"), func(*mailtest.Peer) error { heard = append(heard, <-told); return nil },
+		mailtest.Reply("250 c", "250 d"))
+	opt := testOptions()
+	opt.LMTP = true
+	c, err := dial(t, s.Addr, opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	env := envelope(t, "", "a@y.example", "b@y.example", "c@y.example", "d@y.example")
+	tell := func(results []mail.Result) { told <- results }
+	if got := statuses(c.SendTelling(t.Context(), env, strings.NewReader("x"), 1, tell)); got != "2.0.0 4.0.0 2.0.0 2.0.0" {
+		t.Errorf("got %s", got)
+	}
+	if len(heard) != 1 || len(heard[0]) != 2 || heard[0][0].Reply != "250 a" || heard[0][1].Reply != "452 b" || len(told) > 0 {
+		t.Errorf("told of %+v, and %d times behind that", heard, len(told))
+	}
+}
+
 func TestLMTP(t *testing.T) {
 	hello := "250-x\r\n250 PIPELINING"
 	open := []mailtest.Act{mailtest.Reply("220 hi"), mailtest.Exchange("LHLO", hello), mailtest.Expect("MAIL"),
