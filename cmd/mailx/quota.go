@@ -130,18 +130,25 @@ func quotaWaits(err error) error {
 	return err
 }
 
-// space refuses a message while the disk has less than the reserve, or would have with it; nil where none is configured. What a
-// delivery needs is checked again when it starts.
+// largeMessage is from which size on it is worth a look at the disk whether there is room, so that nobody sends all of it for nothing.
+const largeMessage = 1 << 20
+
+// space refuses a message while the disk has less than the reserve, or would have with it. Without a reserve it is only about what
+// is large, and a disk that does not tell how much is free is believed to have room. What a delivery needs is checked again when it
+// starts.
 func (s *system) space() func(size int64) error {
-	if s.cfg.Reserve <= 0 {
-		return nil
-	}
+	reserve := uint64(max(s.cfg.Reserve, 0))
 	return func(size int64) error {
-		free, err := s.fs.Free(s.cfg.Spool)
-		if errors.Is(err, fs.ErrNotExist) { // the first message makes it
+		if reserve == 0 && size < largeMessage {
 			return nil
 		}
-		if need := uint64(s.cfg.Reserve) + uint64(max(size, 0)); err == nil && free < need {
+		free, err := s.fs.Free(s.cfg.Spool)
+		switch need := reserve + uint64(max(size, 0)); {
+		case errors.Is(err, fs.ErrNotExist): // the first message makes it
+			return nil
+		case reserve == 0 && (err != nil || free == 0):
+			return nil
+		case err == nil && free < need:
 			cause := fmt.Errorf("%s: %d octets free, %d are needed", s.cfg.Spool, free, need)
 			err = mail.Temporaryf(3, 1, "Insufficient system storage: %w", cause)
 		}
