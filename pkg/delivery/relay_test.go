@@ -581,6 +581,9 @@ func TestRelayTLS(t *testing.T) {
 		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 			return nil, errors.New("no certificate today")
 		}})
+	choosy := ca.ServerConfig("mx2.example") // in TLS 1.3 it hangs up when our side of the handshake is done
+	choosy.ClientAuth = tls.RequireAnyClientCert
+	wants := offering(choosy)
 	tests := []struct {
 		name   string
 		h      *host
@@ -588,6 +591,8 @@ func TestRelayTLS(t *testing.T) {
 		want   string
 		dials  int32
 	}{
+		{"wants a certificate", wants, smtp.TLSOpportunistic, "2.0.0", 2},
+		{"wants a certificate, required", wants, smtp.TLSRequired, "4.7.5", 1},
 		{"good", good, smtp.TLSOpportunistic, "2.0.0", 1},
 		{"good, verified", good, smtp.TLSVerified, "2.0.0", 1},
 		{"broken", broken, smtp.TLSOpportunistic, "2.0.0", 2},

@@ -352,11 +352,19 @@ func (c *Client) StartTLS(ctx context.Context) error {
 	})
 }
 
+// goSecure makes the handshake and says EHLO. In TLS 1.3 our side is done before the server has seen what we have sent: what it does
+// not like, such as that we showed no certificate, it says by hanging up on the first command.
 func (c *Client) goSecure(ctx context.Context) error {
 	if err := c.handshake(ctx); err != nil {
 		return err
 	}
-	return c.hello()
+	err := c.hello()
+	isLost := mail.StatusOf(err) == mail.Status{Class: mail.Temporary, Subject: 4, Detail: 2}
+	var said *Reply
+	if cause := errors.Unwrap(err); isLost && !c.silent && cause != nil && !errors.As(err, &said) {
+		return &HandshakeError{cause}
+	}
+	return err
 }
 
 // command sends a line and reads the reply, whatever it is.
