@@ -76,6 +76,7 @@ func (k Kind) String() string {
 type Event struct {
 	Kind   Kind
 	ID     string        // id: of the message on this host
+	Queue  string        // queue_id: what it is called in the queue, where that is something else
 	MsgID  string        // msgid: its Message-ID
 	From   string        // from: the reverse-path in angle brackets, so that the null one is seen
 	To     string        // to: the forward-path in angle brackets
@@ -106,6 +107,9 @@ func (e *Event) record(now time.Time) slog.Record {
 		}
 	}
 	text("id", e.ID)
+	if e.Queue != e.ID {
+		text("queue_id", e.Queue)
+	}
 	text("msgid", e.MsgID)
 	text("from", e.From)
 	text("to", e.To)

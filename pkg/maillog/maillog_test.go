@@ -41,6 +41,8 @@ func TestLines(t *testing.T) {
 		{Options{Priority: true}, &Event{}, `<6>level=INFO msg=connect`},
 		{Options{JSON: true, Priority: true}, &Event{Kind: Accepted, Size: 7}, `<6>{"level":"INFO","msg":"accepted","size":7}`},
 		{Options{JSON: true}, &Event{Kind: Queued, ID: "a"}, `{"time":"2026-11-23T12:00:00Z","level":"INFO","msg":"queued","id":"a"}`},
+		{Options{Priority: true}, &Event{Kind: Queued, ID: "a", Queue: "b", From: "<>"}, `<6>level=INFO msg=queued id=a queue_id=b from=<>`},
+		{Options{Priority: true}, &Event{Kind: Queued, ID: "a", Queue: "a", From: "<>"}, `<6>level=INFO msg=queued id=a from=<>`},
 		{Options{Level: slog.LevelWarn}, &Event{Kind: Delivered}, ""},
 		{Options{Level: slog.LevelWarn, Priority: true}, &Event{Kind: Auth, Err: errors.New("x")}, "<4>level=WARN msg=auth error=x"},
 		{Options{Priority: true}, &Event{Kind: Rejected, Text: "a\r\nb\x1b[31m\u009b\u202e=\""},

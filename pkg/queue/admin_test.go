@@ -284,8 +284,8 @@ func TestEvents(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.q = q
-	w.mail("ok@y", "temp@y", "perm@y")
-	w.mail("ok@y")
+	id := w.mail("ok@y", "temp@y", "perm@y")
+	other := w.mail("ok@y")
 	w.flush(FlushOptions{})
 	want := map[maillog.Kind]uint64{
 		maillog.Queued: 3, maillog.Delivered: 2, maillog.Deferred: 1, maillog.Bounced: 1, maillog.Removed: 1,
@@ -295,7 +295,8 @@ func TestEvents(t *testing.T) {
 			t.Errorf("%d events %q, want %d; log:\n%s", c.Events, c.Kind, want[c.Kind], log.String())
 		}
 	}
-	for _, s := range []string{"id=m1", "from=<sender@x.example>", "to=<perm@y>", "status=5.1.1", "relay=mx.example"} {
+	for _, s := range []string{"id=m1", "from=<sender@x.example>", "to=<perm@y>", "status=5.1.1", "relay=mx.example",
+		"msg=queued id=m1 queue_id=" + id, "msg=deferred id=m1 queue_id=" + id, "msg=removed id=m1 queue_id=" + other} {
 		if !strings.Contains(log.String(), s) {
 			t.Errorf("log lacks %q:\n%s", s, log.String())
 		}

@@ -299,8 +299,8 @@ func (s *Stats) add(kind string) {
 
 func (q *Queue) logRecord(e *claimed, r *record) {
 	event := maillog.Event{
-		ID: e.env.ID, From: e.env.Sender.Path(), To: r.addr.Path(), Relay: r.mta, Size: e.info.Size() - e.block,
-		Delay: e.age(r.at), Text: r.reply,
+		ID: e.env.ID, Queue: idOf(e.base), From: e.env.Sender.Path(), To: r.addr.Path(), Relay: r.mta,
+		Size: e.info.Size() - e.block, Delay: e.age(r.at), Text: r.reply,
 	}
 	if r.cause != "" {
 		event.Err = errors.New(r.cause)
@@ -404,7 +404,7 @@ func (p *pass) finished(e *claimed, recs []record, err error) error {
 	}
 	if err == nil {
 		p.count(func(s *Stats) { s.Done++ })
-		p.q.log(&maillog.Event{Kind: maillog.Removed, ID: e.env.ID})
+		p.q.log(&maillog.Event{Kind: maillog.Removed, ID: e.env.ID, Queue: idOf(e.base)})
 		return nil
 	}
 	if len(recs) == 0 {

@@ -146,7 +146,8 @@ func (q *Queue) enqueue(into *maildir.Dir, env *mail.Envelope) (*Entry, error) {
 	}
 	hintDomain(d, env.Rcpts)
 	e := &Entry{q: q, block: block, d: d}
-	e.event = maillog.Event{Kind: maillog.Queued, ID: cmp.Or(env.ID, e.ID()), From: env.Sender.Path()}
+	id := e.ID()
+	e.event = maillog.Event{Kind: maillog.Queued, ID: cmp.Or(env.ID, id), Queue: id, From: env.Sender.Path()}
 	if len(env.Rcpts) == 1 {
 		e.event.To = env.Rcpts[0].Path()
 	}
