@@ -467,10 +467,18 @@ func (c *Client) isLocal() bool {
 	return ok && ip.IsLoopback()
 }
 
-// Quit ends the session in order and closes; it does not wait long for the answer.
+// Quit ends the session in order and closes. It does not wait for the answer, which can't change anything (RFC 5321 §4.1.1.10 has it
+// that one should), unless a person looks on.
 func (c *Client) Quit() {
-	if !c.broken {
+	switch {
+	case c.broken:
+	case c.opt.Trace != nil:
 		c.command("QUIT", c.opt.Timeouts.Quit)
+	default:
+		c.waitFor(c.opt.Timeouts.Quit)
+		if c.wc.WriteLine("QUIT") == nil {
+			c.wc.Flush()
+		}
 	}
 	c.Close()
 }

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/iotest"
 	"time"
@@ -320,7 +321,11 @@ func TestNothingSent(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			s := mailtest.ScriptServer(t, after(test.hello, mailtest.Expect("QUIT"), mailtest.Reply("221 bye"))...)
+			ended := make(chan struct{})
+			s := mailtest.ScriptServer(t, after(test.hello, mailtest.Expect("QUIT"), func(*mailtest.Peer) error {
+				close(ended)
+				return nil
+			})...)
 			c := mustDial(t, s.Addr)
 			env := envelope(t, "me@x.example", "a@y.example")
 			if test.env != nil {
@@ -329,7 +334,10 @@ func TestNothingSent(t *testing.T) {
 			if got := statuses(sendText(t, c, env, test.text)); got != test.want {
 				t.Errorf("got %s, want %s", got, test.want)
 			}
-			if c.Quit(); !slices.Equal(s.Said(), []string{"EHLO client.example", "QUIT"}) {
+			c.Quit()
+			select {
+			case <-ended:
+			case <-time.After(mailtest.DefaultTimeout):
 				t.Errorf("the server saw %q", s.Said())
 			}
 		})
@@ -861,4 +869,46 @@ func TestOneOctetAtATime(t *testing.T) {
 		t.Errorf("got %q", be.got)
 	}
 	be.mu.Unlock()
+}
+
+// The answer to QUIT is waited for only where somebody looks on.
+func TestQuitWaitsForNobody(t *testing.T) {
+	for _, isTraced := range []bool{false, true} {
+		release, ended := make(chan struct{}), make(chan struct{})
+		s := mailtest.ScriptServer(t, after("250 mx", mailtest.Expect("QUIT"), func(*mailtest.Peer) error {
+			<-release
+			return nil
+		}, mailtest.Reply("221 bye"))...)
+		opt := testOptions()
+		var heard atomic.Bool
+		if isTraced {
+			opt.Trace = func(_ bool, line string) {
+				if line == "221 bye" {
+					heard.Store(true)
+				}
+			}
+		}
+		c, err := dial(t, s.Addr, opt)
+		if err != nil {
+			t.Fatal(err)
+		}
+		go func() {
+			c.Quit()
+			close(ended)
+		}()
+		if isTraced {
+			close(release)
+		}
+		select {
+		case <-ended:
+		case <-time.After(mailtest.DefaultTimeout):
+			t.Error("QUIT waits for its answer")
+		}
+		if heard.Load() != isTraced {
+			t.Errorf("traced %v: heard the answer %v", isTraced, heard.Load())
+		}
+		if !isTraced {
+			close(release)
+		}
+	}
 }
