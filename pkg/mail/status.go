@@ -31,12 +31,13 @@ func (s Status) IsZero() bool { return s == Status{} }
 
 // ParseStatus reads "5.1.1" (RFC 3463 §2 status-code). The class must be 2, 4 or 5; subject and detail at most 999.
 func ParseStatus(text string) (Status, bool) {
-	parts := strings.Split(text, ".")
-	if len(parts) != 3 || len(parts[0]) != 1 {
+	var n [3]uint16
+	class, rest, _ := strings.Cut(text, ".")
+	subject, detail, found := strings.Cut(rest, ".")
+	if !found || len(class) != 1 {
 		return Status{}, false
 	}
-	var n [3]uint16
-	for i, p := range parts {
+	for i, p := range [...]string{class, subject, detail} {
 		v, err := strconv.ParseUint(p, 10, 16)
 		if err != nil || len(p) > 3 || (len(p) > 1 && p[0] == '0') {
 			return Status{}, false

@@ -9,7 +9,6 @@ import (
 
 	"mailx/pkg/mail"
 	"mailx/pkg/maillog"
-	"mailx/pkg/vfs"
 )
 
 // work is one candidate from lock to unlock. Unless it is forced, one whose destination is crowded is put off: nothing was done.
@@ -20,7 +19,7 @@ func (p *pass) work(ctx context.Context, c *candidate, isForced bool) (isPutOff 
 		return false
 	}
 	if err != nil {
-		p.failed(idOf(c.name), vfs.Classify(err))
+		p.failedWith(c.name, err)
 		return false
 	}
 	defer e.release()
@@ -33,7 +32,7 @@ func (p *pass) work(ctx context.Context, c *candidate, isForced bool) (isPutOff 
 		c.lane = e.lane
 		return true
 	}
-	p.failed(idOf(c.name), vfs.Classify(err))
+	p.failedWith(c.name, err)
 	return false
 }
 

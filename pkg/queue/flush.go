@@ -161,6 +161,13 @@ func (p *pass) failed(what string, err error) {
 	}
 }
 
+// failedWith is failed for an entry.
+func (p *pass) failedWith(name string, err error) {
+	if err != nil {
+		p.failed(idOf(name), vfs.Classify(err))
+	}
+}
+
 func (p *pass) count(add func(*Stats)) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -204,7 +211,7 @@ func (p *pass) lookAt(spots []spot) []candidate {
 		for i, s := range spots[from:to] {
 			fi, err := p.q.fs.Lstat(p.q.path(s))
 			if err != nil {
-				p.failed(idOf(s.name), vfs.Classify(ignore(err, fs.ErrNotExist)))
+				p.failedWith(s.name, ignore(err, fs.ErrNotExist))
 				continue
 			}
 			found[from+i] = candidate{spot: s, at: fi.ModTime()}

@@ -3,8 +3,6 @@ package queue
 import (
 	"sync"
 	"time"
-
-	"mailx/pkg/vfs"
 )
 
 // gather is how long removals are collected while one sync follows the other: it costs the disk the same for one as for a
@@ -108,7 +106,6 @@ func (l *leaving) seeOff(all []leaver) {
 		}
 	}
 	for _, e := range all {
-		err := l.pass.finished(e.entry, e.recs, synced[e.entry.at.place])
-		l.pass.failed(idOf(e.entry.base), vfs.Classify(err))
+		l.pass.failedWith(e.entry.base, l.pass.finished(e.entry, e.recs, synced[e.entry.at.place]))
 	}
 }

@@ -61,7 +61,7 @@ type spot struct {
 }
 
 func (q *Queue) dirPath(p place) string { return q.dir + "/" + p.dir() }
-func (q *Queue) path(s spot) string     { return q.dirPath(s.place) + "/" + s.name }
+func (q *Queue) path(s spot) string     { return q.dir + "/" + s.dir() + "/" + s.name }
 
 // baseOf is the part of a file name that no program changes: all before the flags.
 func baseOf(name string) string {

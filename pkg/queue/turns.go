@@ -272,7 +272,7 @@ func (p *pass) tryInLane(ctx context.Context, e *claimed, todo []mail.Recipient,
 	if !t.isTried {
 		return nil, t.err
 	}
-	p.failed(idOf(e.base), t.err)
+	p.failedWith(e.base, t.err)
 	p.tellOfTry(e, recs)
 	return recs, nil
 }

@@ -162,9 +162,12 @@ func writeSyncClose(f File, data []byte) error {
 // Classify turns an error of a file system into a mail.Error that is always temporary (R5 of the reliability contract):
 // trouble with a disk is ours, never the sender's. An error that already has a status stays as it is.
 func Classify(err error) error {
+	if err == nil {
+		return nil
+	}
 	var e *mail.Error
 	switch {
-	case err == nil, errors.As(err, &e):
+	case errors.As(err, &e):
 		return err
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		return mail.Temporaryf(3, 1, "Insufficient system storage: %w", err)
