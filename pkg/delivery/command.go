@@ -206,11 +206,14 @@ func verdict(argv0 string, err, stopped error, output string) error {
 	text := "Command " + name + " failed with code " + strconv.Itoa(code)
 	if code < 0 {
 		text = "Command " + name + " was ended by a signal"
+		if ended, isKnown := exit.Sys().(syscall.WaitStatus); isKnown && ended.Signaled() {
+			text += " (" + ended.Signal().String() + ")"
+		}
 	}
 	if output != "" {
 		text += ": " + output
 	}
-	return &mail.Error{Status: statusOfExit(code), Text: text, Err: err}
+	return &mail.Error{Status: statusOfExit(code), Text: text} // which says all that err does
 }
 
 // statusOfExit classifies the exit codes of commands: those of sysexits(3) as Postfix does it, but that trouble of

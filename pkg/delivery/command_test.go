@@ -90,7 +90,7 @@ func TestCommandVerdict(t *testing.T) {
 		{"sh -c 'echo no; echo such >&2; exit 69'", "5.3.0", "Command sh failed with code 69: no such"},
 		{"sh -c 'printf \"a\\033[1m\\000b\\377\"; exit 75'", "4.3.0", "Command sh failed with code 75: a [1m b?"},
 		{"sh -c 'exit 1'", "4.3.0", "Command sh failed with code 1"},
-		{"sh -c 'kill -9 $$'", "4.3.0", "Command sh was ended by a signal"},
+		{"sh -c 'kill -9 $$'", "4.3.0", "Command sh was ended by a signal (killed)"},
 		{"/no/such/program", "4.3.5", "Local configuration error"},
 		{"no-such-program", "4.3.5", "Local configuration error"},
 		{"a/relative", "4.3.5", "Local configuration error"},
@@ -99,6 +99,9 @@ func TestCommandVerdict(t *testing.T) {
 		err := runLine(t, c, tt.line, strings.Repeat("0123456789\n", 20000))
 		if got := mail.StatusOf(err).String(); got != tt.status || err != nil && mail.TextOf(err) != tt.text {
 			t.Errorf("%s: got %s %v, want %s %s", tt.line, got, err, tt.status, tt.text)
+		}
+		if err != nil && tt.status != "4.3.5" && err.Error() != tt.status+" "+tt.text {
+			t.Errorf("%s: got %q, which says it twice", tt.line, err)
 		}
 	}
 	err := runLine(t, c, "sh -c 'yes | head -c 1000000; exit 69'", "")
