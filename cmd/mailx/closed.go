@@ -2,6 +2,7 @@ package main
 
 import (
 	"os"
+	"os/signal"
 	"syscall"
 )
 
@@ -10,6 +11,19 @@ import (
 // closed_*.s looks first; it runs where the Makefile names it as the entry of the program. Without it a closed standard output
 // is /dev/null.
 var stdoutAtStart int32
+
+// quitAtStart is what the kernel was to do at SIGQUIT when the program began, as struct sigaction has it: the handler comes first.
+// The runtime of Go lets SIGHUP and SIGINT be ignored, but puts a handler of its own in the place of this one, which a shell gives
+// to what it starts in the background.
+var quitAtStart [4]uint64
+
+// keepIgnored has SIGQUIT ignored if it was.
+func keepIgnored() {
+	const ignore = 1 // SIG_IGN
+	if quitAtStart[0] == ignore {
+		signal.Ignore(syscall.SIGQUIT)
+	}
+}
 
 // openedStreams are the three descriptors that a process is born with. A standard output that was closed takes nothing: EBADF.
 func openedStreams() streams {

@@ -9,7 +9,6 @@ import (
 	"os/signal"
 	"runtime/debug"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/mattn/go-isatty"
@@ -135,10 +134,10 @@ func (e *env) store() (*config.Config, error) {
 // its group, and a terminal sends Ctrl-C to a process and to the script around it, which may pass it on.
 const sameSignal = 300 * time.Millisecond
 
-// untilSignal gives a context that ends at the first SIGINT or SIGTERM; the second one kills. For commands that have
+// untilSignal gives a context that ends at the first SIGINT or SIGTERM, see endings; the second one kills. For commands that have
 // something to finish first. All others die at the first one, which the spool survives.
 func (e *env) untilSignal(parent context.Context) (context.Context, context.CancelFunc) {
-	ctx, stop := signal.NotifyContext(parent, os.Interrupt, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(parent, endings()...)
 	context.AfterFunc(ctx, func() { time.AfterFunc(sameSignal, stop) })
 	return ctx, stop
 }

@@ -5,9 +5,18 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"sync"
 	"syscall"
 )
+
+// endings are the signals that end the program: SIGTERM, and SIGINT and the others that are given, but for those that it was
+// started to ignore, by nohup(1), or by a shell that put it in the background: Ctrl-C is meant for the script around it. SIGTERM,
+// with which a service manager ends what it did not start itself, is never left out.
+func endings(others ...os.Signal) []os.Signal {
+	others = append(others, os.Interrupt)
+	return append(slices.DeleteFunc(others, signal.Ignored), syscall.SIGTERM)
+}
 
 // A message that is stored while it comes in stands in a file that has to go if it never comes to an end: somebody presses
 // Ctrl-C, a service manager has waited long enough. So a small one is kept in memory until it is whole, which costs nothing,
@@ -79,11 +88,7 @@ func (l *lateStore) start(more bool) (err error) {
 // watch ends the program at a signal, with an exit code that says that the caller still has the message.
 func (l *lateStore) watch() {
 	l.signals = make(chan os.Signal, 1)
-	wanted := []os.Signal{os.Interrupt, syscall.SIGTERM}
-	if !signal.Ignored(syscall.SIGHUP) { // else nohup(1) has been used
-		wanted = append(wanted, syscall.SIGHUP)
-	}
-	signal.Notify(l.signals, wanted...)
+	signal.Notify(l.signals, endings(syscall.SIGHUP)...)
 	go func() {
 		if _, isSignal := <-l.signals; isSignal {
 			l.mu.Lock() // for ever: nobody writes or commits any more

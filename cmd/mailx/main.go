@@ -67,4 +67,7 @@ func verbs() []verb {
 	}
 }
 
-func main() { os.Exit(run(os.Args, openedStreams())) }
+func main() {
+	keepIgnored()
+	os.Exit(run(os.Args, openedStreams()))
+}

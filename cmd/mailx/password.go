@@ -76,7 +76,7 @@ func (e *env) ask(question string) (string, error) {
 		return "", err
 	}
 	interrupted := make(chan os.Signal, 1)
-	signal.Notify(interrupted, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	signal.Notify(interrupted, endings(syscall.SIGHUP)...)
 	defer signal.Stop(interrupted)
 	answered := make(chan struct{})
 	var answer []byte

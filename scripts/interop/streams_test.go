@@ -7,6 +7,19 @@ import (
 	"testing"
 )
 
+// TestIgnoredQuit: a program that a shell puts in the background ignores SIGQUIT, though the runtime of Go would not have it so.
+// The text that it reads is what the kernel says of it.
+func TestIgnoredQuit(t *testing.T) {
+	w := newWorld(t)
+	for before, want := range map[string]string{"": "SigIgn:\t0000000000000000", "trap '' QUIT; ": "SigIgn:\t0000000000000004"} {
+		line := "trap - HUP INT QUIT; " + before + `exec "$0" compose a@b.example </proc/self/status`
+		got := job{args: []string{"sh", "-c", line, w.bin}, env: w.environ(), dir: w.home}.run(t).must(t, 0)
+		if !strings.Contains(got, want) {
+			t.Errorf("%swant %q in %s", before, want, got)
+		}
+	}
+}
+
 // TestClosedOutput has the shell start the program without a standard output. The runtime of Go opens /dev/null in its place, so
 // what is printed would be lost in silence if the program did not look before the runtime does. What was thrown away on purpose
 // is no error, and neither is a descriptor that nothing is printed to.
