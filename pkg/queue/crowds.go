@@ -6,7 +6,7 @@ import "mailx/pkg/mail"
 // many they are: nobody looks at them again before it has room. An entry for the same domain joins them unseen. Its own lane may be
 // another one, as routes may depend on the sender; so it is seen before a flush has nothing to do but wait.
 type crowds struct {
-	all      []*crowd // the one that had its turn last is the last
+	waiting  []*crowd // those that are not empty; the one that had its turn last is the last
 	byKey    map[string]*crowd
 	byDomain map[string]*crowd
 	laneless []candidate // put off for other reasons, in turn
@@ -32,17 +32,16 @@ func (s *crowds) join(c candidate) mail.Room {
 	}
 	room := w.lane.Room()
 	if room == mail.Crowded {
-		w.unseen = append(w.unseen, c)
-		s.putOff++
+		s.put(w, &w.unseen, c)
 	}
 	return room
 }
 
 // add has an entry wait that was put off.
 func (s *crowds) add(c candidate) {
-	s.putOff++
 	if c.lane == nil {
 		s.laneless = append(s.laneless, c)
+		s.putOff++
 		s.tried++
 		return
 	}
@@ -54,7 +53,15 @@ func (s *crowds) add(c candidate) {
 		s.byDomain[domain] = w
 	}
 	c.lane = nil // there may be a lot of them
-	w.seen = append(w.seen, c)
+	s.put(w, &w.seen, c)
+}
+
+func (s *crowds) put(w *crowd, into *[]candidate, c candidate) {
+	if w.len() == 0 {
+		s.waiting = append(s.waiting, w)
+	}
+	*into = append(*into, c)
+	s.putOff++
 }
 
 func (s *crowds) open(lane mail.Lane) *crowd {
@@ -62,21 +69,15 @@ func (s *crowds) open(lane mail.Lane) *crowd {
 		s.byKey, s.byDomain = map[string]*crowd{}, map[string]*crowd{}
 	}
 	w := &crowd{lane: lane}
-	s.all = append(s.all, w)
 	s.byKey[lane.Key()] = w
 	return w
 }
 
 // expected gives the first entry of a lane that is not crowded any more, one lane after the other; mail.Crowded: there is none.
 func (s *crowds) expected() (candidate, mail.Room) {
-	for i, w := range s.all {
-		if w.len() == 0 {
-			continue
-		}
+	for i, w := range s.waiting {
 		if room := w.lane.Room(); room != mail.Crowded {
-			copy(s.all[i:], s.all[i+1:])
-			s.all[len(s.all)-1] = w
-			return s.take(w.oldest()), room
+			return s.takeFrom(i, w.oldest()), room
 		}
 	}
 	return candidate{}, mail.Crowded
@@ -84,9 +85,9 @@ func (s *crowds) expected() (candidate, mail.Room) {
 
 // uncertain gives an entry that may not have to wait.
 func (s *crowds) uncertain() (c candidate, ok bool) {
-	for _, w := range s.all {
+	for i, w := range s.waiting {
 		if len(w.unseen) > 0 {
-			return s.take(&w.unseen), true
+			return s.takeFrom(i, &w.unseen), true
 		}
 	}
 	if s.tried < len(s.laneless) {
@@ -97,16 +98,25 @@ func (s *crowds) uncertain() (c candidate, ok bool) {
 
 // any gives the first entry that waits.
 func (s *crowds) any() (c candidate, ok bool) {
-	for _, w := range s.all {
-		if w.len() > 0 {
-			return s.take(w.oldest()), true
-		}
+	if len(s.waiting) > 0 {
+		return s.takeFrom(0, s.waiting[0].oldest()), true
 	}
 	if len(s.laneless) > 0 {
 		s.tried--
 		return s.take(&s.laneless), true
 	}
 	return c, false
+}
+
+// takeFrom takes one of the i-th crowd, which had its turn then.
+func (s *crowds) takeFrom(i int, of *[]candidate) candidate {
+	w := s.waiting[i]
+	c := s.take(of)
+	s.waiting = append(s.waiting[:i], s.waiting[i+1:]...)
+	if w.len() > 0 {
+		s.waiting = append(s.waiting, w)
+	}
+	return c
 }
 
 func (s *crowds) take(from *[]candidate) candidate {
