@@ -54,14 +54,17 @@ func (t *tries) addresses(ctx context.Context, s Server, addrs []netip.Addr) *sm
 		}
 	}
 	t.left -= min(len(addrs), t.left)
-	for len(left) > 0 && ctx.Err() == nil {
+	whole := t.by
+	for len(left) > 0 && ctx.Err() == nil && !t.isLate() {
 		var address string
 		if address, left = t.race(ctx, s, left); address == "" {
 			break
 		}
+		t.by = half(ctx, whole, len(left) > 0)
 		if c := t.address(ctx, s, "tcp", address); c != nil {
 			return c
 		}
+		t.by = whole
 	}
 	return nil
 }
@@ -88,7 +91,7 @@ func (t *tries) race(ctx context.Context, s Server, addresses []string) (winner 
 	if len(addresses) == 1 {
 		return addresses[0], nil
 	}
-	within, cancel := context.WithCancel(ctx)
+	within, cancel := t.inTime(ctx)
 	defer cancel()
 	ended := make(chan dialed)
 	started, running := 0, 0
@@ -99,7 +102,10 @@ func (t *tries) race(ctx context.Context, s Server, addresses []string) (winner 
 	for {
 		select {
 		case <-next.C:
-			if started < len(addresses) {
+			switch {
+			case within.Err() != nil && running == 0:
+				return "", rest
+			case within.Err() == nil && started < len(addresses):
 				go t.dialTo(within, addresses[started], ended)
 				started, running = started+1, running+1
 				next.Reset(fallbackDelay)
@@ -111,8 +117,8 @@ func (t *tries) race(ctx context.Context, s Server, addresses []string) (winner 
 				t.ready = d.nc
 				return d.address, rest
 			}
-			t.note(ctx, d.address, errNoConnection(s, d.err))
-			if len(rest) == 0 || ctx.Err() != nil {
+			t.note(ctx, d.address, silence(within, s, errNoConnection(s, d.err)))
+			if len(rest) == 0 || ctx.Err() != nil || within.Err() != nil && running == 0 {
 				return "", rest
 			}
 			next.Reset(0)

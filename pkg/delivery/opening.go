@@ -5,8 +5,6 @@ import (
 	"errors"
 	"sync"
 	"time"
-
-	"mailx/pkg/mail"
 )
 
 // A server may take minutes to greet (RFC 5321 §4.5.3.2.1), and as a rule it gets them. Where there are a lot that say nothing,
@@ -63,12 +61,4 @@ func (o *openings) isMany() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.count > manyOpening
-}
-
-// reasonOf gives an error that came because opening took too long the look of any other silence.
-func reasonOf(opening context.Context, s Server, err error) error {
-	if err != nil && errors.Is(context.Cause(opening), errKeepsWaiting) {
-		return mail.Temporaryf(4, 1, "Nothing was heard from %s: %w", s.name(), errKeepsWaiting)
-	}
-	return err
 }

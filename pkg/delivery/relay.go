@@ -432,17 +432,13 @@ func (r *Relay) tryHosts(ctx context.Context, p *part) (*smtp.Client, error) {
 		follow(policy, hops)
 	}
 	var barred error
-	for _, hop := range hops {
+	for i, hop := range hops {
 		if hop.Barred != nil {
 			barred = hop.Barred
 			continue
 		}
-		addrs, err := r.Resolve(ctx, hop)
-		if err != nil {
-			t.failed(err)
-			continue
-		}
-		if c := t.addresses(ctx, hop.Server, addrs); c != nil {
+		t.by = half(ctx, time.Time{}, t.isWorthIt(hops[i+1:]))
+		if c := t.host(ctx, hop); c != nil {
 			return c, nil
 		}
 	}
@@ -464,6 +460,24 @@ type tries struct {
 	strict bool // REQUIRETLS
 	route  *Route
 	ready  net.Conn // to the address that is tried, if there is one already
+
+	by time.Time // when what is tried has to have answered; zero: whenever it likes
+}
+
+// isWorthIt reports that one of hops can be tried.
+func (t *tries) isWorthIt(hops []Hop) bool {
+	return t.left > 1 && slices.ContainsFunc(hops, func(h Hop) bool { return h.Barred == nil })
+}
+
+func (t *tries) host(ctx context.Context, hop Hop) *smtp.Client {
+	asking, end := t.inTime(ctx)
+	addrs, err := t.relay.Resolve(asking, hop)
+	end()
+	if err != nil {
+		t.failed(err)
+		return nil
+	}
+	return t.addresses(ctx, hop.Server, addrs)
 }
 
 func (t *tries) failed(err error) {
@@ -549,15 +563,24 @@ func isNoTLS(err error) bool {
 func (t *tries) open(ctx context.Context, s Server, network, address string) (*smtp.Client, error) {
 	opening, end := t.relay.openings.begin(ctx)
 	defer end()
-	c, err := t.openWithin(opening, s, network, address)
-	return c, reasonOf(opening, s, err)
+	c, err := t.openInTime(opening, s, network, address)
+	if err == nil && s.User != "" {
+		if err = t.route.authenticate(opening, c, s); err != nil {
+			c.Quit()
+			c = nil
+		}
+	}
+	return c, silence(opening, s, err)
 }
 
-func (t *tries) openWithin(ctx context.Context, s Server, network, address string) (*smtp.Client, error) {
+// openInTime gets a session as far as AUTH.
+func (t *tries) openInTime(ctx context.Context, s Server, network, address string) (*smtp.Client, error) {
 	r := t.relay
+	ctx, end := t.inTime(ctx)
+	defer end()
 	nc, err := t.connection(ctx, network, address)
 	if err != nil {
-		return nil, errNoConnection(s, err)
+		return nil, silence(ctx, s, errNoConnection(s, err))
 	}
 	c, err := smtp.NewClient(ctx, nc, smtp.ClientOptions{
 		Hello:       r.Hello,
@@ -572,14 +595,7 @@ func (t *tries) openWithin(ctx context.Context, s Server, network, address strin
 		Chunk:       len(t.route.Servers) > 0,
 		Trace:       r.Trace,
 	})
-	if err != nil || s.User == "" {
-		return c, err
-	}
-	if err := t.route.authenticate(ctx, c, s); err != nil {
-		c.Quit()
-		return nil, err
-	}
-	return c, nil
+	return c, silence(ctx, s, err)
 }
 
 func (s Server) name() string { return cmp.Or(s.Host, "localhost") }
