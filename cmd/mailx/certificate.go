@@ -193,8 +193,3 @@ func (m *makeshift) get(hostname string) (*tls.Certificate, error) {
 	m.cert = &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}
 	return m.cert, nil
 }
-
-// forServer gives the certificate to a server that wants to see one.
-func (c *certificate) forServer(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
-	return c.get()
-}

@@ -31,7 +31,7 @@ func (f *fetching) target(a *config.Account) (fetch.Target, error) {
 		}
 		return f.serverTarget(a, delivery.Route{Servers: []delivery.Server{serverOf(url)}})
 	case !a.SMTP.IsZero():
-		route, err := f.sys.route(&config.Route{Via: []config.Server{a.SMTP}, Password: f.sys.cfg.Password})
+		route, err := f.sys.route("", &config.Route{Via: []config.Server{a.SMTP}, Password: f.sys.cfg.Password})
 		if err != nil {
 			return nil, err
 		}

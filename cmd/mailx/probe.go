@@ -125,7 +125,7 @@ func (e *env) probe(c *cli.Context, proto string) error {
 		return err
 	}
 	if proto == "smtp" {
-		if p.ours, err = sys.route(&config.Route{}); err != nil {
+		if p.ours, err = sys.route("", &config.Route{}); err != nil {
 			return err
 		}
 	}

@@ -206,7 +206,7 @@ func (p *probe) begin(ctx context.Context) error {
 
 // tlsConfig takes any certificate: secured judges it, with more to say than a broken handshake.
 func (p *probe) tlsConfig() *tls.Config {
-	return &tls.Config{ServerName: p.certName(), InsecureSkipVerify: true, GetClientCertificate: p.ours.Certificate}
+	return &tls.Config{ServerName: p.certName(), InsecureSkipVerify: true, GetClientCertificate: p.ours.ForServer()}
 }
 
 // certName is the name that the certificate is to be good for.

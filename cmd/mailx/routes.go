@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"os"
 	"slices"
@@ -29,7 +30,7 @@ func (s *system) allRoutes() (*routes, error) {
 	c := s.cfg
 	all := &routes{}
 	var err error
-	if all.other, err = s.route(&config.Route{Via: c.Smarthost, Fingerprints: c.TLS.Fingerprints, Password: c.Password,
+	if all.other, err = s.route("", &config.Route{Via: c.Smarthost, Fingerprints: c.TLS.Fingerprints, Password: c.Password,
 		TokenCommand: c.TokenCommand, Mechanism: c.Mechanism}); err != nil {
 		return nil, err
 	}
@@ -38,7 +39,7 @@ func (s *system) allRoutes() (*routes, error) {
 		return nil, err
 	}
 	for name, r := range c.Routes {
-		route, err := s.route(r)
+		route, err := s.route(name, r)
 		if err != nil {
 			return nil, fmt.Errorf("route %s: %w", name, err)
 		}
@@ -56,7 +57,7 @@ func (s *system) routesByAccount() (map[string]*delivery.Route, error) {
 	all := map[string]*delivery.Route{}
 	for _, name := range s.cfg.Senders() {
 		a := s.cfg.Accounts[name]
-		route, err := s.route(&config.Route{Via: a.Smarthost, TLS: a.TLS, Fingerprints: a.Fingerprints, Password: a.Password,
+		route, err := s.route("", &config.Route{Via: a.Smarthost, TLS: a.TLS, Fingerprints: a.Fingerprints, Password: a.Password,
 			TokenCommand: a.TokenCommand, Mechanism: a.Mechanism})
 		if err != nil {
 			return nil, fmt.Errorf("account %s: %w", name, err)
@@ -67,8 +68,8 @@ func (s *system) routesByAccount() (map[string]*delivery.Route, error) {
 	return all, nil
 }
 
-// route completes what the configuration says of one with what it says of all.
-func (s *system) route(r *config.Route) (delivery.Route, error) {
+// route completes what the configuration says of one with what it says of all; name is that of its table, if it has one.
+func (s *system) route(name string, r *config.Route) (delivery.Route, error) {
 	policy := s.cfg.TLS.Policy
 	if r.TLS != "" {
 		policy = r.TLS
@@ -107,7 +108,7 @@ func (s *system) route(r *config.Route) (delivery.Route, error) {
 	if s.isShown {
 		return route, nil
 	}
-	return route, s.showCertificate(&route, r)
+	return route, s.showCertificate(name, &route, r)
 }
 
 // serverOf is a server of the configuration as delivery knows it.
@@ -138,25 +139,35 @@ func raise(server, wanted smtp.TLSPolicy) smtp.TLSPolicy {
 	return max(server, wanted)
 }
 
-// showCertificate has a client certificate read now, and again whenever it changes.
-func (s *system) showCertificate(route *delivery.Route, r *config.Route) error {
-	c := &certificate{key: "client_cert", certFile: r.ClientCert, keyFile: r.ClientKey}
-	if c.certFile == "" {
+// showCertificate has a client certificate read now, and again whenever it changes. Without that of a route only the mail for this
+// route waits; without the one of all the rest nothing is begun.
+func (s *system) showCertificate(name string, route *delivery.Route, r *config.Route) error {
+	c := &certificate{key: "route." + name + ".client_cert", certFile: r.ClientCert, keyFile: r.ClientKey}
+	isOwn := c.certFile != ""
+	if !isOwn {
 		c.key, c.certFile, c.keyFile = "tls.client_cert", s.cfg.TLS.ClientCert, s.cfg.TLS.ClientKey
 	}
 	if c.certFile == "" {
 		return nil
 	}
+	given := c.certFile
 	c.certFile, c.keyFile = config.Credential(c.certFile, os.Getenv), config.Credential(c.keyFile, os.Getenv)
 	c.report = func(err error) { s.env.note("%s: %v; going on with the certificate that was read before", c.key, err) }
-	if _, err := c.get(); err != nil {
+	route.Certificate = func() (*tls.Certificate, error) {
+		cert, err := c.get()
+		if err != nil {
+			err = &config.Error{Key: c.key, Value: given, Origin: s.cfg.Origin(c.key), Text: err.Error(), Err: err}
+		}
+		return cert, err
+	}
+	if _, err := c.get(); err != nil && !isOwn {
 		return exitWith(exConfig, fmt.Errorf("%s: %w", c.key, err))
 	}
-	route.Certificate = c.forServer
 	return nil
 }
 
-// readSecrets reads all passwords while this process may, before it becomes somebody else.
+// readSecrets reads all passwords while this process may, before it becomes somebody else. The certificates of routes have been
+// read: one that is missing is told, as its mail will wait.
 func (s *system) readSecrets() error {
 	routes, err := s.allRoutes()
 	if err != nil {
@@ -172,6 +183,11 @@ func (s *system) readSecrets() error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	for _, r := range all {
+		if r.Certificate != nil {
+			if _, err := r.Certificate(); err != nil {
+				s.env.note("%v; mail for the route waits", err)
+			}
+		}
 		for _, server := range r.Servers {
 			if server.User == "" {
 				continue

@@ -396,6 +396,9 @@ func (r *Relay) client(ctx context.Context, d *destination, p *part) (c *smtp.Cl
 
 // connect tries the hosts of a destination, and remembers when none can be reached.
 func (r *Relay) connect(ctx context.Context, d *destination, p *part) (*smtp.Client, error) {
+	if err := p.route.certified(p.domain); err != nil {
+		return nil, err
+	}
 	if err := r.pool.dead(d, r.now()); err != nil {
 		return nil, mail.Temporaryf(4, 1, "Destination could not be reached a moment ago: %w", err)
 	}

@@ -524,6 +524,25 @@ func TestNoLogin(t *testing.T) {
 	}
 }
 
+// Mail waits for a certificate that can't be had, without a look at the server, and goes as soon as it can.
+func TestNoCertificate(t *testing.T) {
+	h := startHost(t, nil)
+	r := testRelay(t, map[string]string{h.addr: h.addr})
+	missing := errors.New("no such file")
+	route := Route{Name: "one.example", Servers: []Server{server(t, "smtp://"+h.addr)}}
+	route.Certificate = func() (*tls.Certificate, error) { return &tls.Certificate{}, missing }
+	r.Via = func(string) Route { return route }
+	err := r.Deliver(t.Context(), envelope(t, "", "a@one.example"), strings.NewReader(text), int64(len(text)))[0].Err
+	want := "4.7.0 Our certificate for smtp://" + h.addr + " (route one.example) can't be had: no such file"
+	if !errors.Is(err, missing) || err.Error() != want || h.count() != 0 {
+		t.Errorf("got %v, want %s; %d connections", err, want, h.count())
+	}
+	missing = nil
+	if got := deliver(t, r, envelope(t, "", "a@one.example")); got != "2.0.0" {
+		t.Errorf("with a certificate: got %s", got)
+	}
+}
+
 func TestRelaySmarthost(t *testing.T) {
 	h := startHost(t, func(h *host, _ *gosmtp.Server) { h.password = "secret" })
 	dead := server(t, "smtp://127.0.0.1:1")

@@ -24,8 +24,9 @@ type Route struct {
 	OwnTLS  bool           // TLS was said for this route: no policy of a domain is asked
 	Pins    []smtp.Pin     // of the certificates of servers that are smtp.TLSPinned
 
-	// Certificate is asked for the one that is shown to servers who want to see one; may be nil.
-	Certificate func(*tls.CertificateRequestInfo) (*tls.Certificate, error)
+	// Certificate gives the one that is shown to servers who want to see one; nil: there is none. It is asked before each connection:
+	// mail waits for one that can't be had, rather than go without it.
+	Certificate func() (*tls.Certificate, error)
 	// Source has the addresses that connections come from, at most one of each family; others are the system's choice.
 	Source []netip.Addr
 	// Login gives what a server wants to know of us that has a User, each time that we log in; the user may be left out.
@@ -87,8 +88,27 @@ func (r *Route) tlsConfig(base *tls.Config) *tls.Config {
 	if base != nil {
 		cfg = base.Clone()
 	}
-	cfg.GetClientCertificate = r.Certificate
+	cfg.GetClientCertificate = r.ForServer()
 	return cfg
+}
+
+// ForServer is for tls.Config.GetClientCertificate; nil without a certificate.
+func (r *Route) ForServer() func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+	if r.Certificate == nil {
+		return nil
+	}
+	return func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return r.Certificate() }
+}
+
+// certified says why the certificate can't be had, which is our trouble.
+func (r *Route) certified(domain string) error {
+	if r.Certificate == nil {
+		return nil
+	}
+	if _, err := r.Certificate(); err != nil {
+		return mail.Temporaryf(7, 0, "Our certificate for %s can't be had: %w", r.describe(domain), err)
+	}
+	return nil
 }
 
 // credentials asks for them. That they can't be had is our trouble, and the mail waits.

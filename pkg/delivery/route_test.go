@@ -34,7 +34,7 @@ func TestRouteKey(t *testing.T) {
 func TestRouteTLS(t *testing.T) {
 	ca := mailtest.NewCA(t)
 	cert := ca.Client("client.example")
-	show := func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &cert, nil }
+	show := func() (*tls.Certificate, error) { return &cert, nil }
 	strict := startHost(t, func(_ *host, s *gosmtp.Server) { s.TLSConfig = ca.MutualConfig("mx2.example") })
 	strange := startHost(t, func(_ *host, s *gosmtp.Server) { s.TLSConfig = mailtest.NewCA(t).ServerConfig("nobody.example") })
 	sum := sha256.Sum256(tlsLeaf(t, strange.addr))
