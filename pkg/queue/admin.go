@@ -74,12 +74,18 @@ const (
 // so a long queue costs no memory but its names. An entry that goes meanwhile is left out; an error is about the entry
 // that comes with it (only ID, File and State may be set), or about the directory (Item zero, and the end).
 func (q *Queue) List(ctx context.Context) iter.Seq2[Item, error] {
+	return q.listOf(ctx, func(string) bool { return true })
+}
+
+// listOf is List for the names that are wanted.
+func (q *Queue) listOf(ctx context.Context, isWanted func(name string) bool) iter.Seq2[Item, error] {
 	return func(yield func(Item, error) bool) {
 		spots, err := q.list(everywhere())
 		if err != nil {
 			yield(Item{}, err)
 			return
 		}
+		spots = slices.DeleteFunc(spots, func(s spot) bool { return !isWanted(s.name) })
 		slices.SortFunc(spots, func(a, b spot) int { return strings.Compare(a.name, b.name) })
 		for _, s := range spots {
 			if ctx.Err() != nil {

@@ -181,6 +181,8 @@ func (p *pass) due() ([]candidate, error) {
 		return nil, err
 	}
 	p.stats.Listed = len(spots)
+	sel := Selection{Rcpt: p.opt.Rcpt, Domain: p.opt.Domain}
+	spots = slices.DeleteFunc(spots, func(s spot) bool { return !sel.mayTake(s.name) })
 	now := p.q.opt.Now()
 	all := p.lookAt(spots)
 	due := all[:0]

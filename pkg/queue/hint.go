@@ -8,8 +8,8 @@ import (
 )
 
 // The name of an entry says where it goes, if that is one domain: "1796033569.M99P13R7a.host,S=1436,W=1463,D=example.org". So people see
-// it with ls, and a flush that has heard that a destination is silent need not open what else there is for it. It is a
-// hint: nothing is sent or left out by it, as anybody may rename a file.
+// it with ls, a flush that has heard that a destination is silent need not open what else there is for it, and who asks for one domain
+// gets that without a look at all others. Nothing is sent by it, as anybody may rename a file.
 
 const domainKey = 'D'
 

@@ -132,7 +132,7 @@ func TestSilentIsNotOpened(t *testing.T) {
 	}
 }
 
-// The name of a file is nothing but a hint.
+// By a wrong name nothing is sent, and nothing is left for good.
 func TestDomainInNameIsWrong(t *testing.T) {
 	w := newWorld(t)
 	w.mail("ok@y")
@@ -140,8 +140,35 @@ func TestDomainInNameIsWrong(t *testing.T) {
 	if err := w.mem.Rename("/q/new/"+name, "/q/new/"+strings.Replace(name, "D=y", "D=z", 1)); err != nil {
 		t.Fatal(err)
 	}
-	for _, domain := range []string{"z", "y"} {
-		w.flush(FlushOptions{Domain: domain})
-	}
+	w.flush(FlushOptions{Domain: "z"})
+	w.wantCalls()
+	w.flush(FlushOptions{})
 	w.wantCalls("ok@y")
+}
+
+// Who asks for one domain gets all that is for it, and nothing is opened that is for another.
+func TestOnlyOneDomainIsOpened(t *testing.T) {
+	for _, opt := range []FlushOptions{{Domain: "Y.example"}, {Rcpt: "ok@y.example"}, {Rcpt: "@Y.example"}, {Rcpt: "<ok@y.example>"}} {
+		w := newWorld(t)
+		w.mail("ok@x.example")
+		w.mail("ok@y.example")
+		w.mail("ok@x.example", "ok@y.example")
+		var opens atomic.Int32
+		q := w.open(countOpens{w.mem, "D=x", &opens})
+		found := 0
+		for _, err := range q.Find(context.Background(), Selection{Domain: opt.Domain, Rcpt: opt.Rcpt}) {
+			if found++; err != nil {
+				t.Error(err)
+			}
+		}
+		stats, err := q.Flush(context.Background(), w.fake, opt)
+		if err != nil || found != 2 || stats.Listed != 3 || stats.Delivered != 2 || opens.Load() != 0 {
+			t.Errorf("%+v: found %d, %+v, %v, and %d others were opened", opt, found, stats, err, opens.Load())
+		}
+	}
+	for _, rcpt := range []string{"root", `"a@y"@x`, "", "a@x"} {
+		if sel := (Selection{Rcpt: rcpt}); !sel.mayTake("1.h,D=x") || !sel.mayTake("1.h") {
+			t.Errorf("%q may not be for x", rcpt)
+		}
+	}
 }

@@ -48,6 +48,20 @@ func (s *Selection) takesRcpt(a mail.Address) bool {
 	return (s.Rcpt == "" || isMeant(s.Rcpt, a)) && (s.Domain == "" || strings.EqualFold(s.Domain, a.Domain))
 }
 
+// mayTake reports whether an entry of this name can have a recipient who is meant: what says that it is for another domain need not
+// be opened.
+func (s *Selection) mayTake(name string) bool {
+	domain := ""
+	if at := strings.LastIndexByte(s.Rcpt, '@'); at >= 0 {
+		domain = strings.TrimSuffix(s.Rcpt[at+1:], ">")
+	}
+	if domain == "" && s.Domain == "" {
+		return true
+	}
+	is := domainIn(name)
+	return is == "" || (s.Domain == "" || strings.EqualFold(s.Domain, is)) && (domain == "" || strings.EqualFold(domain, is))
+}
+
 func isMeant(pattern string, a mail.Address) bool {
 	if domain, ok := strings.CutPrefix(pattern, "@"); ok {
 		return strings.EqualFold(domain, a.Domain)
@@ -59,7 +73,7 @@ func isMeant(pattern string, a mail.Address) bool {
 // Find is List for the entries that are meant.
 func (q *Queue) Find(ctx context.Context, sel Selection) iter.Seq2[Item, error] {
 	return func(yield func(Item, error) bool) {
-		for item, err := range q.List(ctx) {
+		for item, err := range q.listOf(ctx, sel.mayTake) {
 			if (err != nil || sel.Takes(&item, q.opt.Now())) && !yield(item, err) {
 				return
 			}
