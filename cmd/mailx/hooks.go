@@ -32,9 +32,8 @@ func textStore(cfg *config.Config) mailfilter.Store {
 
 // quarantine stores messages in the queue, where a person has to release them.
 func (s *system) quarantine() func(*mail.Envelope) (mailfilter.Spooled, error) {
-	var open openQueue
 	return func(env *mail.Envelope) (mailfilter.Spooled, error) {
-		q, err := open.get(s)
+		q, err := s.opened.get(s)
 		if err != nil {
 			return nil, err
 		}

@@ -202,6 +202,9 @@ func (h *house) ready() error {
 		if err := h.e.prepareSpool(); err != nil {
 			return err
 		}
+		if slices.ContainsFunc(h.open, func(d door) bool { return d.proto == "smtp" || d.proto == "lmtp" }) {
+			h.sys.knowQueue()
+		}
 	}
 	if h.acme != nil {
 		h.chores = append(h.chores, h.acme.getCertificates, h.acme.answerHTTP, h.acme.answerTLS)

@@ -6,6 +6,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"syscall"
+	"time"
 
 	"github.com/fsnotify/fsnotify"
 	"github.com/urfave/cli/v2"
@@ -97,28 +98,60 @@ func watchQueue(dir string) (changed <-chan string, stop func(), err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	for _, sub := range []string{"new", "cur"} {
-		if err := w.Add(filepath.Join(dir, sub)); err != nil {
-			w.Close()
-			return nil, nil, err
-		}
+	if err := addWatches(w, dir); err != nil {
+		w.Close()
+		return nil, nil, err
 	}
 	names := make(chan string)
 	done := make(chan struct{})
-	go followQueue(w, names, done)
+	go followQueue(w, dir, names, done)
 	return names, func() { close(done); w.Close() }, nil
 }
 
-// followQueue passes names on. When some were lost, because they came too fast, it says that with "".
-func followQueue(w *fsnotify.Watcher, names chan<- string, done <-chan struct{}) {
+func addWatches(w *fsnotify.Watcher, dir string) error {
+	for _, sub := range []string{"new", "cur"} {
+		if err := w.Add(filepath.Join(dir, sub)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// The directories are watched themselves, and not their names: one that was removed, moved away or unmounted is looked for.
+const (
+	watchAgain = time.Second // if it is known to be gone
+	watchCheck = time.Minute // else
+)
+
+// followQueue passes names on. When some were lost, because they came too fast or the directories were not there, it says that
+// with "".
+func followQueue(w *fsnotify.Watcher, dir string, names chan<- string, done <-chan struct{}) {
+	isLost := false
+	again := time.NewTimer(watchCheck)
+	defer again.Stop()
 	for {
 		name := ""
 		select {
 		case event := <-w.Events:
+			isGone := event.Has(fsnotify.Remove) || event.Has(fsnotify.Rename)
+			if isGone && !isLost && filepath.Dir(event.Name) == filepath.Clean(dir) {
+				isLost = true
+				again.Reset(watchAgain)
+			}
 			if !event.Has(fsnotify.Create) && !event.Has(fsnotify.Chmod) {
 				continue
 			}
 			name = filepath.Base(filepath.Dir(event.Name)) + "/" + filepath.Base(event.Name)
+		case <-again.C:
+			wasLost := isLost
+			if isLost = addWatches(w, dir) != nil; isLost {
+				again.Reset(watchAgain)
+				continue
+			}
+			again.Reset(watchCheck)
+			if !wasLost {
+				continue
+			}
 		case <-w.Errors:
 		case <-done:
 			return

@@ -44,6 +44,8 @@ type system struct {
 	mu    sync.Mutex
 	boxes map[string]*maildir.Dir
 
+	opened openQueue
+
 	routes      *routes                      // to other hosts, once they are asked for
 	stays       bool                         // this process serves more than one connection
 	isShown     bool                         // the routes are only told of: no certificate is read
@@ -240,11 +242,18 @@ func (o *openQueue) get(s *system) (q *queue.Queue, err error) {
 	return o.q, err
 }
 
-// enqueuer starts messages in the queue, which it opens when the first one comes: a server for local mail never needs it.
+// knowQueue opens the queue if there is one, so that a server knows where it lives before its disk can go away. Trouble is told
+// when a message comes.
+func (s *system) knowQueue() {
+	if _, err := s.fs.Lstat(s.cfg.QueueDir + "/new"); err == nil {
+		s.opened.get(s)
+	}
+}
+
+// enqueuer starts messages in the queue, which it opens when the first one comes: a server for local mail never makes it.
 func (s *system) enqueuer() func(*mail.Envelope) (delivery.Spooled, error) {
-	var open openQueue
 	return func(env *mail.Envelope) (delivery.Spooled, error) {
-		q, err := open.get(s)
+		q, err := s.opened.get(s)
 		if err != nil {
 			return nil, err
 		}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"testing"
@@ -78,8 +79,37 @@ func TestIntakeRecovers(t *testing.T) {
 	if err := os.RemoveAll(queue); err != nil {
 		t.Fatal(err)
 	}
+	if err := take(t, intake, "bob@here.example", "x@far.example"); err != nil {
+		t.Errorf("the queue was removed, and can be made again, but: %v", err)
+	}
+	if err := errors.Join(os.Rename(queue, queue+".old"), os.Mkdir(queue, 0o700)); err != nil {
+		t.Fatal(err)
+	}
 	if err := take(t, intake, "bob@here.example", "x@far.example"); !mail.StatusOf(err).IsTemporary() {
-		t.Errorf("the queue was removed: %v", err)
+		t.Errorf("something else is in the place of the queue: %v", err)
+	}
+}
+
+// A server that has seen no mail yet knows all the same whether the disk of the queue is there.
+func TestQueueIsKnown(t *testing.T) {
+	sys := testSystem(t)
+	sys.knowQueue()
+	if _, err := os.Lstat(sys.cfg.QueueDir); err == nil {
+		t.Error("a queue was made for nothing")
+	}
+	if _, err := sys.queue(); err != nil {
+		t.Fatal(err)
+	}
+	sys.knowQueue()
+	intake, err := sys.intake()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(os.Rename(sys.cfg.QueueDir, sys.cfg.QueueDir+".old"), os.Mkdir(sys.cfg.QueueDir, 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	if err := take(t, intake, "x@far.example"); !mail.StatusOf(err).IsTemporary() {
+		t.Errorf("something else is in the place of the queue: %v", err)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -19,22 +20,47 @@ import (
 // once, fails for ever, or is the last one before the power goes; then a new process works on what is left.
 
 func TestCrashEnqueue(t *testing.T) {
-	crashEnqueue(t, func(e *Entry) error { return e.Commit() })
+	crashEnqueue(t, nothingLost, func(e *Entry) error { return e.Commit() })
+}
+
+// A directory that somebody removed is made again no less durably than at the start.
+func TestCrashEnqueueRestores(t *testing.T) {
+	crashEnqueue(t, func(fsys vfs.FS) error { return removeAll(fsys, "/q") }, func(e *Entry) error { return e.Commit() })
+}
+
+func nothingLost(vfs.FS) error { return nil }
+
+// removeAll removes a file, or a directory with what is in it.
+func removeAll(fsys vfs.FS, dir string) error {
+	names, err := fsys.ReadDirNames(dir)
+	if err != nil && !errors.Is(err, syscall.ENOTDIR) {
+		return err
+	}
+	for _, name := range names {
+		if err := removeAll(fsys, dir+"/"+name); err != nil {
+			return err
+		}
+	}
+	return fsys.Remove(dir)
 }
 
 // What was tried elsewhere is promised just the same, and the note of it breaks nothing.
 func TestCrashEnqueueTried(t *testing.T) {
 	failed := mail.Result{Recipient: rcpts("ok@y")[0], Err: mail.Temporaryf(4, 1, "No answer from host")}
-	crashEnqueue(t, func(e *Entry) error { return e.CommitTried([]mail.Result{failed}) })
+	crashEnqueue(t, nothingLost, func(e *Entry) error { return e.CommitTried([]mail.Result{failed}) })
 }
 
-func crashEnqueue(t *testing.T, commit func(*Entry) error) {
+// crashEnqueue has lose done once the queue is open.
+func crashEnqueue(t *testing.T, lose func(vfs.FS) error, commit func(*Entry) error) {
 	w := newWorld(t)
 	w.mem.SyncAll()
 	text := ketchup + strings.Repeat("more\n", 100)
 	op := func(fsys vfs.FS) error {
 		q, err := Open(fsys, "/q", w.options())
 		if err != nil {
+			return err
+		}
+		if err := lose(fsys); err != nil {
 			return err
 		}
 		e, err := q.Enqueue(&mail.Envelope{ID: "m1", Sender: addr("s@x"), Rcpts: rcpts("ok@y", "ok2@y")})

@@ -33,6 +33,9 @@ type Queue struct {
 	spool *maildir.Dir
 	opt   Options
 
+	restoring sync.Mutex
+	home      home // guarded by restoring
+
 	mu   sync.Mutex
 	kept map[string]*progress // by base: what could not be written down; see keep
 }
@@ -69,6 +72,7 @@ func newQueue(fsys vfs.FS, dir string, d *maildir.Dir, opt Options) (*Queue, err
 	opt.Schedule = opt.Schedule.withDefaults()
 	d.Host, d.Now, d.Reserve = opt.Hostname, opt.Now, opt.Reserve
 	q := &Queue{fs: vfs.Grouped(fsys), dir: dir, spool: d, opt: opt, kept: map[string]*progress{}}
+	q.home = homeOf(q.fs, dir)
 	return q, vfs.Classify(q.makeFolders())
 }
 
@@ -116,6 +120,11 @@ func (q *Queue) Enqueue(env *mail.Envelope) (*Entry, error) { return q.enqueue(q
 // EnqueueHeld is Enqueue into .Hold: the message waits for a person, and no flush sees it before.
 func (q *Queue) EnqueueHeld(env *mail.Envelope) (*Entry, error) {
 	held, err := q.spool.Folder(strings.TrimPrefix(holdDir, "."))
+	if errors.Is(err, fs.ErrNotExist) {
+		if err = q.restore(); err == nil {
+			held, err = q.spool.Folder(strings.TrimPrefix(holdDir, "."))
+		}
+	}
 	if err != nil {
 		return nil, vfs.Classify(err)
 	}
@@ -134,8 +143,12 @@ func (q *Queue) enqueue(into *maildir.Dir, env *mail.Envelope) (*Entry, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := into.Check(); err != nil && !errors.Is(err, fs.ErrNotExist) { // what is missing is made
-		return nil, err
+	err = into.Check()
+	if errors.Is(err, fs.ErrNotExist) { // what is missing is made
+		err = q.restore()
+	}
+	if err != nil {
+		return nil, vfs.Classify(err)
 	}
 	d, err := into.Deliver()
 	if err != nil {

@@ -33,6 +33,13 @@ func SameFile(a, b fs.FileInfo) bool {
 	return ok && ok2 && x.dev == y.dev && x.ino == y.ino
 }
 
+// SameDevice reports that two answers of Lstat or Stat are about files of one file system.
+func SameDevice(a, b fs.FileInfo) bool {
+	x, ok := a.(*info)
+	y, ok2 := b.(*info)
+	return ok && ok2 && x.dev == y.dev
+}
+
 // SameOwner reports that two answers of Lstat or Stat are about files of one user and one group.
 func SameOwner(a, b fs.FileInfo) bool {
 	x, ok := a.(*info)
