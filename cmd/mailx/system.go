@@ -343,9 +343,9 @@ func (s *system) relay(router *delivery.Router) (*delivery.Relay, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &delivery.Relay{Via: router.Via, Account: s.accountRoutes(router), Hello: s.cfg.Hostname, Self: router.IsSelf, Resolver: resolver,
-		Policies: s.policies(resolver),
-		Port:     os.Getenv("MAILX_MX_PORT"), PerDestination: s.cfg.Queue.PerDestination,
+	return &delivery.Relay{Via: router.Via, Account: s.accountRoutes(router), PerSender: len(s.cfg.Accounts) > 0,
+		Hello: s.cfg.Hostname, Self: router.IsSelf, Resolver: resolver, Policies: s.policies(resolver),
+		Port: os.Getenv("MAILX_MX_PORT"), PerDestination: s.cfg.Queue.PerDestination,
 		PerConnection: s.cfg.Queue.PerConnection}, nil
 }
 

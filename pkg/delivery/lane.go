@@ -34,6 +34,11 @@ func (t *Transport) Lane(env *mail.Envelope) mail.Lane {
 	return &lane{t.Relay, p}
 }
 
+// IsByDomain reports that all mail for a domain goes the same way, whoever sends it.
+func (t *Transport) IsByDomain(domain string) bool {
+	return !t.Relay.PerSender && !t.Router.IsLocal(domain)
+}
+
 // Key is part of mail.Lane.
 func (l *lane) Key() string { return l.key }
 

@@ -86,6 +86,17 @@ func TestLane(t *testing.T) {
 	}
 }
 
+// Where mail goes that is for a local domain, or depends on who sends it, can't be told from the domain.
+func TestLaneByDomain(t *testing.T) {
+	transport := laneTransport(&Relay{}, nil)
+	if !transport.IsByDomain("y.example") || transport.IsByDomain("Here.example") {
+		t.Error("not the local domain alone")
+	}
+	if transport.Relay.PerSender = true; transport.IsByDomain("y.example") {
+		t.Error("with routes for senders")
+	}
+}
+
 // All go over one connection, and each has its own result.
 func TestLaneCarries(t *testing.T) {
 	h := startHost(t, nil)

@@ -57,6 +57,7 @@ const (
 type Relay struct {
 	Via            func(domain string) Route // nil: always the MX hosts, with MXPolicy; see Router.Via
 	Account        Account                   // goes before Via; nil: there are no accounts
+	PerSender      bool                      // Account may give several routes for a domain
 	Resolver       dns.Resolver              // that of the system if nil
 	Policies       *mtasts.Keeper            // of domains, for their MX hosts; nil: none is asked for
 	Self           func(host string) bool    // names of this host, at which a list of MX hosts ends; may be nil

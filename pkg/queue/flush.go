@@ -48,6 +48,12 @@ type Pipelining interface {
 	Lane(env *mail.Envelope) mail.Lane
 }
 
+// ByDomain is what a Pipelining can be, too: it knows that the lane of a message is that of all others for the domain, whoever sends
+// them.
+type ByDomain interface {
+	IsByDomain(domain string) bool
+}
+
 // DefaultParallel is how many messages a flush works on at once.
 const DefaultParallel = 20
 

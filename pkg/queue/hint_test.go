@@ -132,6 +132,42 @@ func TestSilentIsNotOpened(t *testing.T) {
 	}
 }
 
+// byDomain is a transport whose lanes depend on the domain alone.
+type byDomain struct{ *bySender }
+
+func (byDomain) IsByDomain(string) bool { return true }
+
+// A runner knows the lane of an entry by the domain in its name only where the transport says that senders don't matter: else what
+// goes by another way would wait behind a silent one.
+func TestRunnerKnowsLanesByDomain(t *testing.T) {
+	const each = 50
+	for _, isByDomain := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t)
+			silent := addr("s@silent")
+			if isByDomain {
+				silent = addr("s@well")
+			}
+			for i := range each {
+				w.enqueue(&mail.Envelope{Sender: silent, Rcpts: rcpts(fmt.Sprintf("ok%d@y", i))}, ketchup)
+				w.enqueue(&mail.Envelope{Sender: addr("s@well"), Rcpts: rcpts(fmt.Sprintf("ok%d@y", each+i))}, ketchup)
+			}
+			var opens, passed atomic.Int32
+			f := &bySender{fake: w.fake, passed: func() { passed.Add(1) }}
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			r := Runner{Queue: w.open(countOpens{w.mem, "D=y", &opens}), Transport: f}
+			if isByDomain {
+				r.Transport = byDomain{f}
+			}
+			r.Run(ctx)
+			if n := passed.Load(); n < each || isByDomain && (n != 2*each || opens.Load() != 2*each+1) {
+				t.Errorf("by domain %v: %d were delivered, and files opened %d times", isByDomain, n, opens.Load())
+			}
+		})
+	}
+}
+
 // By a wrong name nothing is sent, and nothing is left for good.
 func TestDomainInNameIsWrong(t *testing.T) {
 	w := newWorld(t)

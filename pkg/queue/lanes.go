@@ -55,15 +55,15 @@ const maxKey = 256
 // maxKnown bounds the domains whose lane a runner knows.
 const maxKnown = 10_000
 
-// destination names the lane of an entry: that of others for the domain in its name, or what is in it says. A lane that is not the
-// right one does no harm but that the entry waits with others: the way that it goes is that of the transport.
+// destination names the lane of an entry: that of others for the domain in its name, where this can be told from the domain, or what is
+// in it says.
 func (r *running) destination(s spot) string {
 	domain := domainIn(s.name)
 	if key := r.known[domain]; key != "" {
 		return key
 	}
 	key := r.destinationInside(s)
-	if domain != "" && key != "" {
+	if t, ok := r.Transport.(ByDomain); ok && domain != "" && key != "" && t.IsByDomain(domain) {
 		if len(r.known) == maxKnown {
 			clear(r.known)
 		}
