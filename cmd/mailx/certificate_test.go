@@ -3,9 +3,11 @@ package main
 import (
 	"crypto/x509"
 	"os"
+	"regexp"
 	"testing"
 	"time"
 
+	"mailx/pkg/config"
 	"mailx/pkg/mailtest"
 )
 
@@ -72,5 +74,34 @@ func TestCertificateIsTriedAgain(t *testing.T) {
 	}
 	if !isFor("new.example") || reports != 2 {
 		t.Errorf("without its file: told %d times", reports)
+	}
+}
+
+// Who stays for the queue says when it begins that the certificate of a route is missing, and does begin.
+func TestRouteCertificateIsMissed(t *testing.T) {
+	home, ca := t.TempDir(), mailtest.NewCA(t)
+	cert, key := mailtest.WritePEM(t, home, "route", ca.Client("client.example"))
+	hidden := cert + ".hidden"
+	if err := os.Rename(cert, hidden); err != nil {
+		t.Fatal(err)
+	}
+	sys := testSystem(t)
+	sys.cfg.Routes = map[string]*config.Route{"own.example": {ClientCert: cert, ClientKey: key}}
+	want := "route.own.example.client_cert = " + cert + ": .*no such file or directory; mail for the route waits\n$"
+	said := captured(t, func(e *env) {
+		sys.env = e
+		if err := sys.readSecrets(); err != nil {
+			t.Error(err)
+		}
+	})
+	if !regexp.MustCompile(want).MatchString(said) {
+		t.Errorf("got %q, want %q", said, want)
+	}
+	if err := os.Rename(hidden, cert); err != nil {
+		t.Fatal(err)
+	}
+	route := sys.routes.byDomain["own.example"]
+	if _, err := route.Certificate(); err != nil {
+		t.Errorf("the file is there, but: %v", err)
 	}
 }
