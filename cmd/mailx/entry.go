@@ -8,7 +8,7 @@ import (
 
 // stdoutAtStart is negative if standard output was closed when the program began, as with >&- in a shell. The runtime of Go
 // opens /dev/null in its place before anything of ours runs, and what is printed then is lost in silence. So the code in
-// closed_*.s looks first; it runs where the Makefile names it as the entry of the program. Without it a closed standard output
+// entry_*.s looks first; it runs where the Makefile names it as the entry of the program. Without it a closed standard output
 // is /dev/null.
 var stdoutAtStart int32
 
