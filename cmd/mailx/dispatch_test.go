@@ -9,6 +9,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -127,7 +128,7 @@ func TestBugIsReported(t *testing.T) {
 }
 
 func TestUntilSignal(t *testing.T) {
-	ctx, stop := testEnv().untilSignal(context.Background())
+	ctx, stop := untilSignalOf(context.Background(), time.Hour)
 	defer stop()
 	if err := syscall.Kill(syscall.Getpid(), syscall.SIGTERM); err != nil {
 		t.Fatal(err)

@@ -137,8 +137,13 @@ const sameSignal = 300 * time.Millisecond
 // untilSignal gives a context that ends at the first SIGINT or SIGTERM, see endings; the second one kills. For commands that have
 // something to finish first. All others die at the first one, which the spool survives.
 func (e *env) untilSignal(parent context.Context) (context.Context, context.CancelFunc) {
+	return untilSignalOf(parent, sameSignal)
+}
+
+// untilSignalOf is untilSignal where the first signal may come again for so long.
+func untilSignalOf(parent context.Context, long time.Duration) (context.Context, context.CancelFunc) {
 	ctx, stop := signal.NotifyContext(parent, endings()...)
-	context.AfterFunc(ctx, func() { time.AfterFunc(sameSignal, stop) })
+	context.AfterFunc(ctx, func() { time.AfterFunc(long, stop) })
 	return ctx, stop
 }
 
