@@ -179,6 +179,19 @@ func (p *pool) room(key string, limit int, areMany bool, now time.Time) mail.Roo
 	return mail.Reserved
 }
 
+// unreserve takes back that somebody is expected.
+func (p *pool) unreserve(key string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	d := p.dests[key]
+	if d == nil || len(d.coming) == 0 {
+		return
+	}
+	if d.coming = d.coming[:len(d.coming)-1]; len(d.coming) == 0 {
+		p.forget(d)
+	}
+}
+
 func (p *pool) dismiss(d *destination) {
 	d.users--
 	p.forget(d)

@@ -166,8 +166,11 @@ func (p *part) say(results []mail.Result) {
 func (r *Relay) split(env *mail.Envelope) []*part {
 	var parts []*part
 	byKey := map[string]*part{}
+	var p *part
 	for i, rcpt := range env.Rcpts {
-		p := r.partOf(env, rcpt.Domain)
+		if i == 0 || rcpt.Domain != env.Rcpts[i-1].Domain {
+			p = r.partOf(env, rcpt.Domain)
+		}
 		if known := byKey[p.key]; known != nil {
 			p = known
 		} else {
@@ -230,13 +233,18 @@ const (
 	keyNone   = "none:"
 )
 
-// IsCrowded reports that a message would have to wait for others at one of its destinations, of which nothing is heard.
+// IsCrowded reports that a message would have to wait for others at one of its destinations, of which nothing is heard. Then it keeps no
+// place at those where it would not.
 func (r *Relay) IsCrowded(env *mail.Envelope) bool {
-	for i := range env.Rcpts {
-		if i > 0 && env.Rcpts[i].Domain == env.Rcpts[i-1].Domain {
-			continue
-		}
-		if r.roomAt(r.partOf(env, env.Rcpts[i].Domain)) == mail.Crowded {
+	var reserved []*part
+	for _, p := range r.split(env) {
+		switch r.roomAt(p) {
+		case mail.Reserved:
+			reserved = append(reserved, p)
+		case mail.Crowded:
+			for _, p := range reserved {
+				r.pool.unreserve(p.key)
+			}
 			return true
 		}
 	}

@@ -191,6 +191,35 @@ func TestRelayCrowded(t *testing.T) {
 	all.Wait()
 }
 
+// A message asks for one place at each of its destinations, however many of its domains are there, and keeps none if it can't go.
+func TestCrowdedReservesNothing(t *testing.T) {
+	r := testRelay(t, nil)
+	r.Via = func(domain string) Route {
+		if strings.HasSuffix(domain, "dead.example") {
+			return Route{}
+		}
+		return Route{Servers: []Server{{Host: "smart.example"}}}
+	}
+	if r.IsCrowded(envelope(t, "", "a@x.example", "a@y.example", "a@z.example", "b@x.example")) {
+		t.Error("a message is in its own way")
+	}
+	for range slowLimit {
+		d, _ := r.pool.enter(t.Context(), keyMX+"dead.example", 20)
+		defer r.pool.leave(d, true, time.Now())
+	}
+	for range 2 * slowLimit {
+		if !r.IsCrowded(envelope(t, "", "a@x.example", "a@dead.example")) {
+			t.Error("nobody waits")
+		}
+	}
+	if r.IsCrowded(envelope(t, "", "a@x.example")) {
+		t.Error("what did not go is in the way of what can")
+	}
+	if !r.IsCrowded(envelope(t, "", "a@x.example")) {
+		t.Error("nobody is expected")
+	}
+}
+
 func TestRelayRequireTLS(t *testing.T) {
 	ca, other := mailtest.NewCA(t), mailtest.NewCA(t)
 	offering := func(cfg *tls.Config, requireTLS bool) string {
