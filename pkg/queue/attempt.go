@@ -12,7 +12,8 @@ import (
 )
 
 // work is one candidate from lock to unlock. Unless it is forced, one whose destination is crowded is put off: nothing was done.
-func (p *pass) work(ctx context.Context, c *candidate, isForced bool) (isPutOff bool) {
+// Else begins is called, before anything is sent.
+func (p *pass) work(ctx context.Context, c *candidate, isForced bool, begins func()) (isPutOff bool) {
 	e, err := p.q.claim(c.spot)
 	if errors.Is(err, errTaken) {
 		p.count(func(s *Stats) { s.Taken++ })
@@ -23,6 +24,7 @@ func (p *pass) work(ctx context.Context, c *candidate, isForced bool) (isPutOff 
 		return false
 	}
 	defer e.release()
+	e.begins = begins
 	if at := e.info.ModTime(); !at.Equal(c.at) && at.After(p.q.opt.Now()) { // tried since it was listed
 		p.count(func(s *Stats) { s.Taken++ })
 		return false
@@ -124,6 +126,9 @@ func (p *pass) try(ctx context.Context, e *claimed, todo []mail.Recipient) ([]re
 
 // beginning is the record of an attempt as such.
 func (p *pass) beginning(e *claimed) record {
+	if e.begins != nil {
+		e.begins()
+	}
 	return record{kind: kindTry, tries: e.prog.tries + 1, at: p.q.opt.Now()}
 }
 

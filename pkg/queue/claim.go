@@ -30,6 +30,8 @@ type claimed struct {
 	over  bool      // it is out of what is flushed
 	lane  mail.Lane // by which it goes, if by any
 
+	begins func() // is called when an attempt begins; may be nil
+
 	isRemoved bool // no name of the file is left, which need not be synced
 	isWritten bool // what the attempt came to is written down, unless writeErr
 	writeErr  error

@@ -3,6 +3,7 @@ package queue
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -81,7 +82,7 @@ func (l senderLane) Key() string    { return l.key }
 func (l senderLane) isSilent() bool { return strings.Contains(l.key, "silent") }
 
 func (l senderLane) Room() mail.Room {
-	if l.isSilent() && l.of.inside.Load() >= 2 {
+	if l.isSilent() && !strings.HasPrefix(l.key, "lone") && l.of.inside.Load() >= 2 {
 		return mail.Crowded
 	}
 	return mail.Free
@@ -166,6 +167,66 @@ func TestRunnerKnowsLanesByDomain(t *testing.T) {
 			}
 		})
 	}
+}
+
+// One that had a slim chance and is under way to a silent destination keeps nobody from looking at the next one.
+func TestSlimChanceTaken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		for _, from := range append(slices.Repeat([]string{"silent"}, 40), "lone.silent", "well", "well") {
+			w.enqueue(&mail.Envelope{Sender: addr("s@" + from), Rcpts: rcpts("ok@y")}, ketchup)
+			w.clock.add(time.Second)
+		}
+		var passed atomic.Int32
+		f := &bySender{fake: w.fake, passed: func() { passed.Add(1) }}
+		time.AfterFunc(time.Minute, func() {
+			if n := passed.Load(); n != 2 {
+				t.Errorf("%d of 2 had passed the silent after a minute", n)
+			}
+		})
+		w.q.Flush(t.Context(), f, FlushOptions{Parallel: 4})
+	})
+}
+
+// reserving is a transport with one lane whose only place was reserved for somebody who does not come.
+type reserving struct {
+	*bySender
+	until time.Time
+}
+
+type reservedLane struct {
+	senderLane
+	of *reserving
+}
+
+func (f *reserving) Lane(env *mail.Envelope) mail.Lane {
+	return reservedLane{f.bySender.Lane(env).(senderLane), f}
+}
+
+func (l reservedLane) Room() mail.Room {
+	if !l.isSilent() && time.Now().Before(l.of.until) {
+		return mail.Crowded
+	}
+	return l.senderLane.Room()
+}
+
+// There may be room though no attempt has ended.
+func TestRoomWithoutEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		for range 10 {
+			w.enqueue(&mail.Envelope{Sender: addr("s@well"), Rcpts: rcpts("ok@y")}, ketchup)
+		}
+		w.enqueue(&mail.Envelope{Sender: addr("s@silent"), Rcpts: rcpts("ok@z")}, ketchup)
+		var passed atomic.Int32
+		f := &reserving{&bySender{fake: w.fake, passed: func() { passed.Add(1) }}, time.Now().Add(slowAfter / 2)}
+		time.AfterFunc(time.Minute, func() {
+			if n := passed.Load(); n != 10 {
+				t.Errorf("%d of 10 had passed the silent after a minute", n)
+			}
+		})
+		w.q.Flush(t.Context(), f, FlushOptions{Parallel: 4, AtOnce: 4})
+	})
 }
 
 // By a wrong name nothing is sent, and nothing is left for good.

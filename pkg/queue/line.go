@@ -10,8 +10,8 @@ import (
 )
 
 // line is what the workers of a flush take their entries from, in order. An entry whose destination is crowded is put off until
-// that is over. When all that are left were put off, the workers wait for an attempt that is under way; when there is none, the
-// first one is tried all the same.
+// that is over. When all that are left were put off, the workers wait for an attempt that is under way, and one of them looks again
+// now and then; when there is none, the first one is tried all the same.
 type line struct {
 	mu    sync.Mutex
 	ended sync.Cond // an attempt has ended, or ctx has
@@ -23,6 +23,9 @@ type line struct {
 	luck    int // how many of these were not put off since one was
 
 	isNew bool // no attempt has ended, and that is no wonder yet
+
+	tick      *time.Timer // has one look whether there is room where no attempt has ended
+	isTicking bool
 
 	workers, most int
 	over          chan struct{} // closed when there are none
@@ -48,6 +51,8 @@ func (p *pass) run(ctx context.Context, due []candidate) {
 	workers := min(parallel*perTurn, parallel+atOnce)
 	l := &line{left: due, isNew: true, most: workers + spare, over: make(chan struct{})}
 	l.ended.L = &l.mu
+	l.tick = time.AfterFunc(time.Hour, l.lookAgain)
+	defer l.tick.Stop()
 	defer context.AfterFunc(ctx, l.growOld)()
 	defer time.AfterFunc(firstWord, l.growOld).Stop()
 	if parallel <= 1 {
@@ -109,7 +114,7 @@ func (p *pass) worker(ctx context.Context, l *line) {
 		if !ok {
 			return
 		}
-		isPutOff := p.work(ctx, &c, chance == sure)
+		isPutOff := p.work(ctx, &c, chance == sure, func() { chance = l.begun(chance) })
 		if !isPutOff {
 			p.progress(1)
 		}
@@ -123,7 +128,7 @@ type chance uint8
 const (
 	fresh chance = iota // nothing that spoke against it
 	sure                // it is expected there, or there is nothing else to do: it must not be put off
-	slim                // it was put off for the sake of others
+	slim                // it was put off for the sake of others; no longer so when the attempt begins
 )
 
 func chanceOf(room mail.Room) chance {
@@ -137,17 +142,38 @@ func chanceOf(room mail.Room) chance {
 func (l *line) take(ctx context.Context) (c candidate, is chance, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for ctx.Err() == nil {
+	for waited := false; ctx.Err() == nil; waited = true {
 		if c, is, ok = l.next(); ok {
-			l.busy++
+			if l.busy++; waited {
+				l.ended.Signal() // where there was room for one there may be more
+			}
 			return c, is, true
 		}
 		if len(l.left)+l.putOff == 0 {
 			break
 		}
+		l.setTick()
 		l.ended.Wait()
 	}
 	return c, fresh, false
+}
+
+// setTick has somebody look again before long.
+func (l *line) setTick() {
+	if !l.isTicking {
+		l.isTicking = true
+		l.tick.Reset(slowAfter)
+	}
+}
+
+// lookAgain has one of those who wait look at what was put off, though no attempt has ended: who was expected somewhere may not have
+// come, and who was done may have left late.
+func (l *line) lookAgain() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.isTicking = false
+	l.tried = max(l.tried-1, 0)
+	l.ended.Signal()
 }
 
 // next gives the next candidate that is worth a try now; any, if nothing is under way that could be waited for.
@@ -212,6 +238,17 @@ func (l *line) done(c candidate, was chance, isPutOff bool) {
 	} else {
 		l.ended.Signal() // this worker goes on, too: that is one more, and one more is what a lane takes after a success
 	}
+}
+
+// begun takes note that a candidate was not put off, and gives what is to be known of it from now on.
+func (l *line) begun(was chance) chance {
+	if was == slim {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.looked(false)
+		l.ended.Signal() // there may be more to look at
+	}
+	return sure
 }
 
 // looked counts one that had a slim chance. As long as these come to nothing only one worker looks at them, so that they are not in

@@ -278,7 +278,7 @@ func (r *running) work(ctx context.Context, b *begun, c candidate) {
 		}
 		r.ended <- outcome{b, baseOf(c.name), p.stats, p.errs}
 	}()
-	p.work(ctx, &c, true)
+	p.work(ctx, &c, true, nil)
 }
 
 // settle takes note of what became of a message.
