@@ -4,6 +4,7 @@ import (
 	"crypto/x509"
 	"os"
 	"regexp"
+	"strings"
 	"testing"
 	"time"
 
@@ -87,7 +88,7 @@ func TestRouteCertificateIsMissed(t *testing.T) {
 	}
 	sys := testSystem(t)
 	sys.cfg.Routes = map[string]*config.Route{"own.example": {ClientCert: cert, ClientKey: key}}
-	want := "route.own.example.client_cert = " + cert + ": .*no such file or directory; mail for the route waits\n$"
+	want := "route.own.example.client_cert = " + cert + ": .*no such file or directory; mail that needs it waits\n$"
 	said := captured(t, func(e *env) {
 		sys.env = e
 		if err := sys.readSecrets(); err != nil {
@@ -103,5 +104,27 @@ func TestRouteCertificateIsMissed(t *testing.T) {
 	route := sys.routes.byDomain["own.example"]
 	if _, err := route.Certificate(); err != nil {
 		t.Errorf("the file is there, but: %v", err)
+	}
+}
+
+// A password that can't be had keeps only the mail of its route, and all the rest if it is that of the smarthost.
+func TestPasswordIsMissed(t *testing.T) {
+	missing := config.Secret{Env: "MAILX_TEST_NOBODY"}
+	via := []config.Server{{Scheme: "smtps", User: "me", Host: "mx.example", Port: 465}}
+	sys := testSystem(t)
+	sys.cfg.Routes = map[string]*config.Route{"own.example": {Via: via, Password: missing}}
+	said := captured(t, func(e *env) {
+		sys.env = e
+		if err := sys.readSecrets(); err != nil {
+			t.Error(err)
+		}
+	})
+	if !strings.Contains(said, "MAILX_TEST_NOBODY") || !strings.HasSuffix(said, "; mail that needs it waits\n") {
+		t.Errorf("got %q", said)
+	}
+	sys = testSystem(t)
+	sys.cfg.Smarthost, sys.cfg.Password = via, missing
+	if err := sys.readSecrets(); exitCode(err) != exConfig {
+		t.Errorf("got %v", err)
 	}
 }

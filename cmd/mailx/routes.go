@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -167,34 +168,38 @@ func (s *system) showCertificate(name string, route *delivery.Route, r *config.R
 }
 
 // readSecrets reads all passwords while this process may, before it becomes somebody else. The certificates of routes have been
-// read: one that is missing is told, as its mail will wait.
+// read. What is missing for one route or account is told, as its mail will wait; for all the rest of the mail it is an error.
 func (s *system) readSecrets() error {
 	routes, err := s.allRoutes()
 	if err != nil {
 		return err
 	}
-	all := []delivery.Route{routes.other}
-	for _, r := range routes.byAccount {
-		all = append(all, *r)
-	}
-	for _, r := range routes.byDomain {
-		all = append(all, r)
-	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	for _, r := range all {
-		if r.Certificate != nil {
-			if _, err := r.Certificate(); err != nil {
-				s.env.note("%v; mail for the route waits", err)
-			}
+	own := slices.Collect(maps.Values(routes.byDomain))
+	for _, r := range routes.byAccount {
+		own = append(own, *r)
+	}
+	for i := range own {
+		if err := readSecretsOf(ctx, &own[i]); err != nil {
+			s.env.note("%v; mail that needs it waits", err)
 		}
-		for _, server := range r.Servers {
-			if server.User == "" {
-				continue
-			}
-			if _, err := r.Login(ctx, server); err != nil {
-				return err
-			}
+	}
+	return readSecretsOf(ctx, &routes.other)
+}
+
+func readSecretsOf(ctx context.Context, r *delivery.Route) error {
+	if r.Certificate != nil {
+		if _, err := r.Certificate(); err != nil {
+			return err
+		}
+	}
+	for _, server := range r.Servers {
+		if server.User == "" {
+			continue
+		}
+		if _, err := r.Login(ctx, server); err != nil {
+			return err
 		}
 	}
 	return nil
