@@ -95,13 +95,19 @@ func (p *pass) tryInTurn(ctx context.Context, e *claimed, todo []mail.Recipient,
 		}
 		defer p.turns.give(ctx, h)
 	}
-	if crowd, ok := p.t.(Crowded); ok && !isForced && crowd.IsCrowded(envelopeFor(e.env, todo)) {
+	if crowd, ok := p.t.(Crowded); ok && !isForced && isCrowded(crowd, envelopeFor(e.env, todo)) {
 		return nil, errCrowded
 	}
 	if !p.gate.pass(ctx) {
 		return nil, nil
 	}
 	return p.try(ctx, e, todo)
+}
+
+// isCrowded is false, too, where it panics: see laneOf.
+func isCrowded(t Crowded, env *mail.Envelope) (is bool) {
+	defer func() { is = recover() == nil && is }()
+	return t.IsCrowded(env)
 }
 
 // try hands the message to the transport, and gives the records of the attempt.

@@ -23,9 +23,9 @@ import (
 // returns. msg is the message with LF line ends, size octets of it.
 //
 // There is one Result for each recipient, told apart by address. What is missing counts as a temporary failure, and so
-// does everything when Deliver panics. When the next MTA has taken over the duty to report success (RFC 3461 §5.2.2),
-// the Result's Notify is without NotifySuccess; when the sender is to be told of a relay for another reason (RFC 2852
-// §4.1.4), it is with it.
+// does everything when Deliver panics, or anything else that is asked about the message. When the next MTA has taken over
+// the duty to report success (RFC 3461 §5.2.2), the Result's Notify is without NotifySuccess; when the sender is to be told
+// of a relay for another reason (RFC 2852 §4.1.4), it is with it.
 type Transport interface {
 	Deliver(ctx context.Context, env *mail.Envelope, msg io.ReaderAt, size int64) []mail.Result
 }

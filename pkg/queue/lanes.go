@@ -77,7 +77,7 @@ func (r *running) destination(s spot) string {
 func (r *running) destinationInside(s spot) string {
 	env, rcpts := r.q.recipientsOf(s)
 	if t, ok := r.Transport.(Pipelining); ok && len(rcpts) == 1 {
-		if l := t.Lane(envelopeFor(env, rcpts)); l != nil {
+		if l := laneOf(t, envelopeFor(env, rcpts)); l != nil {
 			return "lane " + strings.Clone(l.Key())
 		}
 	}

@@ -245,7 +245,17 @@ func (p *pass) lane(e *claimed, todo []mail.Recipient) mail.Lane {
 	if !ok || p.turns == nil || len(todo) > 1 || p.gate.isNarrow() {
 		return nil
 	}
-	return t.Lane(envelopeFor(e.env, todo))
+	return laneOf(t, envelopeFor(e.env, todo))
+}
+
+// laneOf is nil, too, where it panics: then Deliver does so again, as a rule, and that harms only this message.
+func laneOf(t Pipelining, env *mail.Envelope) (lane mail.Lane) {
+	defer func() {
+		if recover() != nil {
+			lane = nil
+		}
+	}()
+	return t.Lane(env)
 }
 
 // tryInLane is tryInTurn for one recipient whose message goes by a lane.

@@ -2,6 +2,7 @@ package queue
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -486,5 +487,61 @@ func TestBounds(t *testing.T) {
 		if parallel, atOnce := bounds(in[0], in[1]); parallel != want[0] || atOnce != want[1] {
 			t.Errorf("%v: got %d, %d, want %v", in, parallel, atOnce, want)
 		}
+	}
+}
+
+// poisoned is a transport that panics wherever it is asked about some mail.
+type poisoned struct{ *laned }
+
+func (p poisoned) taste(env *mail.Envelope) {
+	if env.Rcpts[0].Domain == "poison" {
+		panic("oops")
+	}
+}
+
+func (p poisoned) Lane(env *mail.Envelope) mail.Lane {
+	p.taste(env)
+	return p.laned.Lane(env)
+}
+
+func (p poisoned) IsCrowded(env *mail.Envelope) bool {
+	p.taste(env)
+	return false
+}
+
+func (p poisoned) Deliver(ctx context.Context, env *mail.Envelope, msg io.ReaderAt, size int64) []mail.Result {
+	p.taste(env)
+	return p.laned.Deliver(ctx, env, msg, size)
+}
+
+// A message on which the transport panics holds up no other one, and waits for its next try.
+func TestPanicsHarmOneMessage(t *testing.T) {
+	works := map[string]func(context.Context, *world, Transport) (Stats, error){
+		"flush": func(ctx context.Context, w *world, to Transport) (Stats, error) {
+			return w.q.Flush(ctx, to, FlushOptions{})
+		},
+		"one at a time": func(ctx context.Context, w *world, to Transport) (Stats, error) {
+			return w.q.Flush(ctx, to, FlushOptions{Parallel: 1})
+		},
+		"run": func(ctx context.Context, w *world, to Transport) (stats Stats, err error) {
+			ctx, cancel := context.WithTimeout(ctx, time.Minute)
+			defer cancel()
+			r := Runner{Queue: w.q, Transport: to, Report: func(e error) { err = errors.Join(err, e) }}
+			return r.Run(ctx), err
+		},
+	}
+	for name, work := range works {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				for _, to := range []string{"ok@y", "ok@poison", "ok@y", "ok@poison ok@y", "ok@z"} {
+					w.mail(strings.Fields(to)...)
+				}
+				stats, err := work(t.Context(), w, poisoned{&laned{fake: w.fake}})
+				if err == nil || stats.Done != 3 || stats.Deferred != 3 || stats.Delivered != 3 {
+					t.Errorf("got %+v, %v", stats, err)
+				}
+			})
+		})
 	}
 }
