@@ -399,7 +399,7 @@ func (p *pass) finish(e *claimed, recs []record) error {
 	if err == nil {
 		e.over = true
 		if p.leaving != nil {
-			p.leaving.take(leaver{e, recs})
+			p.leaving.take(leaver{*e, recs})
 			return nil
 		}
 		err = p.q.fs.SyncDir(p.q.dirPath(e.at.place))

@@ -27,9 +27,9 @@ type leaving struct {
 	isLast  chan struct{} // closed when no more will come
 }
 
-// leaver is an entry with the records of the attempt that finished it.
+// leaver is an entry with the records of the attempt that finished it. It is a copy, as the one who handed it over is not at his end.
 type leaver struct {
-	entry *claimed
+	entry claimed
 	recs  []record
 }
 
@@ -99,13 +99,14 @@ func (l *leaving) next() []leaver {
 func (l *leaving) seeOff(all []leaver) {
 	q := l.pass.q
 	synced := map[place]error{}
-	for _, e := range all {
-		at := e.entry.at.place
+	for i := range all {
+		at := all[i].entry.at.place
 		if _, isDone := synced[at]; !isDone {
 			synced[at] = q.fs.SyncDir(q.dirPath(at))
 		}
 	}
-	for _, e := range all {
-		l.pass.failedWith(e.entry.base, l.pass.finished(e.entry, e.recs, synced[e.entry.at.place]))
+	for i := range all {
+		e := &all[i]
+		l.pass.failedWith(e.entry.base, l.pass.finished(&e.entry, e.recs, synced[e.entry.at.place]))
 	}
 }

@@ -105,3 +105,25 @@ func TestLeavingFails(t *testing.T) {
 		})
 	}
 }
+
+// noRecord is noSync that takes no side file, either.
+type noRecord struct{ noSync }
+
+func (f noRecord) OpenAppend(string) (vfs.File, error) { return nil, syscall.EIO }
+func (f noRecord) Create(string) (vfs.File, error)     { return nil, syscall.EIO }
+
+// Where nothing can be made durable and nothing written down, that is said of each message, and none is sent again by this process.
+func TestLeavingFailsAltogether(t *testing.T) {
+	w := newWorld(t)
+	w.enqueueMany(30)
+	w.mem.SyncAll()
+	q := w.open(noRecord{noSync{w.mem}})
+	for range 2 {
+		if stats, err := q.Flush(context.Background(), w.fake, FlushOptions{All: true}); stats.Done > 0 || stats.Tried == 30 && err == nil {
+			t.Errorf("got %+v, %v", stats, err)
+		}
+	}
+	if len(w.fake.calls) != 30 {
+		t.Errorf("%d calls for 30 messages", len(w.fake.calls))
+	}
+}
